@@ -1,0 +1,22 @@
+"""Floor 0: grids, volumes, transforms, surfaces, signed distances. RAS mm, arrays (k, j, i)."""
+
+from .distance import SignedDistance, signed_distance
+from .errors import (
+    CancelledError,
+    EmptyMaskError,
+    FrameMismatchError,
+    InputError,
+    IRAIError,
+    MissingPackageError,
+    RefusedError,
+)
+from .resample import resample, resample_mask
+from .surface import Surface
+from .transform import CompositeTransform, GridTransform, LinearTransform, Transform, transform_from_sitk
+from .volume import Grid, Mask, Volume
+
+__all__ = [
+    "CancelledError", "CompositeTransform", "EmptyMaskError", "FrameMismatchError", "Grid", "GridTransform",
+    "IRAIError", "InputError", "LinearTransform", "Mask", "MissingPackageError", "RefusedError", "SignedDistance",
+    "Surface", "Transform", "Volume", "resample", "resample_mask", "signed_distance", "transform_from_sitk",
+]
