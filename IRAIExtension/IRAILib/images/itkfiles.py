@@ -1,0 +1,88 @@
+"""NIfTI, NRRD and MetaImage files through SimpleITK, with the checks that SimpleITK leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..geometry import InputError, Mask, Volume
+from ..geometry.itk import LPS_FROM_RAS, from_sitk, to_sitk
+from .atomic import replacing
+from .checks import check_matrix, check_shape, check_values, check_writable
+
+READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+
+
+def image_suffix(path: Path) -> str:
+    """The known image suffix that a name ends in, or ''."""
+    name = path.name.lower()
+    return next((s for s in sorted(READ_SUFFIXES, key=len, reverse=True) if name.endswith(s)), "")
+
+
+def read_itk(path: str | Path) -> Volume:
+    """A scalar 3D image. Raises InputError with one line for everything that is wrong with the file."""
+    path = Path(path)
+    image = read_image(path)
+    shape = image.GetSize()[::-1]
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(f"{path}: has {image.GetNumberOfComponentsPerPixel()} components a voxel (colour or vectors); "
+                         "a scalar image is needed")
+    check_shape(shape, str(path))
+    check_matrix(_matrix(image), shape, str(path))
+    volume = from_sitk(image, str(path), None, {"file": path.name, **_metadata(image)})
+    check_values(volume.array, str(path))
+    return volume
+
+
+def read_image(path: Path):
+    """SimpleITK image of 3 dimensions (a fourth of length 1 is dropped); header and length checked first."""
+    import SimpleITK as sitk
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: can't be read as an image; it is truncated, damaged or of another kind") from error
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[:, :, :, 0]
+    if image.GetDimension() != 3:
+        raise InputError(f"{path}: is a {image.GetDimension()}D image; a single 3D volume is needed")
+    return image
+
+
+def _matrix(image) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    return LPS_FROM_RAS @ matrix
+
+
+def _metadata(image) -> dict[str, Any]:
+    return {"modality": image.GetMetaData("Modality")} if image.HasMetaDataKey("Modality") else {}
+
+
+def write_volume(volume: Volume, path: str | Path) -> None:
+    """A volume to .nii, .nii.gz, .nrrd or .mha (by the name), compressed where the format can.
+
+    64-bit integers and half floats become float32. Raises InputError: another suffix, sheared grid.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if image_suffix(path) not in WRITE_SUFFIXES:
+        raise InputError(f"{path}: can't be written as an image; use one of {' '.join(WRITE_SUFFIXES)}")
+    check_writable(volume.grid, str(path))
+    with replacing(path) as temporary:
+        try:
+            sitk.WriteImage(to_sitk(volume), str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise InputError(f"{path}: can't be written; is the disk full?") from error
+
+
+def write_mask(mask: Mask, path: str | Path) -> None:
+    """A mask as uint8 (0, 1) to .nii, .nii.gz, .nrrd or .mha. Raises InputError as write_volume."""
+    write_volume(mask, path)
