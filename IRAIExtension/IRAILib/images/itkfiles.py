@@ -11,6 +11,7 @@ from ..geometry import InputError, Mask, Volume
 from ..geometry.itk import LPS_FROM_RAS, from_sitk, to_sitk
 from .atomic import replacing
 from .checks import check_matrix, check_shape, check_values, check_writable
+from .headers import NiftiHeader, check_meta, check_nifti, check_nrrd
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -43,6 +44,7 @@ def read_image(path: Path):
 
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    header = _check_header(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -51,7 +53,32 @@ def read_image(path: Path):
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
         raise InputError(f"{path}: is a {image.GetDimension()}D image; a single 3D volume is needed")
+    if header is not None:
+        _check_same_place(image, header, str(path))
     return image
+
+
+def _check_header(path: Path) -> NiftiHeader | None:
+    suffix = image_suffix(path)
+    try:
+        if suffix.startswith(".nii"):
+            return check_nifti(path)
+        if suffix in (".nrrd", ".nhdr"):
+            check_nrrd(path)
+        elif suffix in (".mha", ".mhd"):
+            check_meta(path)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
+    return None
+
+
+def _check_same_place(image, header: NiftiHeader, where: str) -> None:
+    """Raise InputError where ITK understood a NIfTI header otherwise than we do."""
+    upper = np.array(image.GetSize()) - 1.0
+    corners = np.array([[*(upper * bits), 1.0] for bits in np.ndindex(2, 2, 2)])
+    if image.GetSize() != header.shape or np.abs((_matrix(image) - header.ras_from_ijk) @ corners.T).max() > 0.01:
+        raise InputError(f"{where}: the NIfTI header contradicts itself (pixdim against sform or qform); "
+                         "write it again with one orientation")
 
 
 def _matrix(image) -> np.ndarray:
