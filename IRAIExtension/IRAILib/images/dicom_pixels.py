@@ -51,9 +51,11 @@ def rescaled(stored: np.ndarray, rescale: tuple[float, float]) -> np.ndarray:
 
 def _decode(file: DicomFile) -> np.ndarray:
     import pydicom
+    from pydicom.config import disable_value_validation
 
     try:
-        dataset = pydicom.dcmread(file.path)
+        with disable_value_validation():
+            dataset = pydicom.dcmread(file.path)
         syntax = dataset.file_meta.TransferSyntaxUID
         if "PixelData" not in dataset and not {"FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir()):
             raise InputError(f"{file.shown}: truncated: its pixels are missing; copy or export it again")
@@ -101,7 +103,7 @@ def _decode_with_gdcm(file: DicomFile, dataset) -> np.ndarray:
     try:
         values = sitk.GetArrayFromImage(sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")).astype(np.float64)
     except RuntimeError as error:
-        raise InputError(f"{file.shown}: compressed as {syntax.name}, for which no decoder is installed; install pylibjpeg "
-                         "with its plug-ins, or decompress the series (dcmdjpeg, gdcmconv --raw)") from error
+        raise InputError(f"{file.shown}: compressed as {syntax.name}, for which no decoder is installed; install "
+                         "pylibjpeg with its plug-ins, or decompress the series (dcmdjpeg, gdcmconv --raw)") from error
     slope, intercept = float(dataset.get("RescaleSlope", 1.0)), float(dataset.get("RescaleIntercept", 0.0))
     return np.round((values - intercept) / slope).astype(np.int32)

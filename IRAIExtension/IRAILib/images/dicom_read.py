@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,17 @@ import numpy as np
 from ..geometry import InputError, Volume
 from .checks import check_values
 from .dicom_pixels import frames_of, pixels_of
-from .dicom_scan import VOLUME_CLASSES, DicomFile, Series, choose_series, scan
+from .dicom_scan import VOLUME_CLASSES, DicomFile, Series, choose_series
 from .dicom_slices import Slice, make_slice, sort_slices
 
 TILT_STATED_DEGREES = 0.5
-_PHASES = ("arterial", "portal", "venous", "delayed", "late", "equilibrium", "nephrographic", "non-contrast", "noncontrast",
-           "unenhanced", "native", "nativ")
+_PHASES = ("arterial", "portal", "venous", "delayed", "late", "equilibrium", "nephrographic", "non-contrast",
+           "noncontrast", "unenhanced", "native", "nativ")
 
 
-def read_dicom(folder: Path, shown: str, series: str | int | None = None) -> Volume:
-    """The image series of a folder (and the folders below it). `shown` names it in messages."""
-    return read_series(choose_series(scan(folder, shown), shown, series), shown)
+def read_dicom(files: list[DicomFile], shown: str, series: str | int | None = None) -> Volume:
+    """The image series among scanned files. `shown` names their folder in messages."""
+    return read_series(choose_series(files, shown, series), shown)
 
 
 def read_series(series: Series, shown: str) -> Volume:

@@ -20,6 +20,13 @@ VOLUME_CLASSES = {
 """SOP classes whose images have a place in the patient."""
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+_USED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
+         "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "SeriesNumber", "SliceThickness", "ImageType",
+         "Modality", "GantryDetectorTilt", "FrameOfReferenceUID", "SeriesDescription", "SOPInstanceUID", "BitsAllocated",
+         "PhotometricInterpretation", "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence",
+         "StudyInstanceUID", "StudyDescription", "Manufacturer", "ConvolutionKernel", "ContrastBolusAgent",
+         "ProtocolName", "StudyDate", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "LossyImageCompression")
+"""Elements read later: pydicom decodes at the first touch, and a damaged one must fail in `read_header`."""
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom", ".dic", ".ima")
 
 
@@ -68,10 +75,14 @@ def is_dicom(path: Path) -> bool:
 def read_header(path: Path, shown: str):
     """A DICOM file's header without its pixels. Raises InputError when it is damaged or no DICOM."""
     import pydicom
+    from pydicom.config import disable_value_validation
     from pydicom.errors import InvalidDicomError
 
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        with disable_value_validation():
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            for keyword in _USED:
+                header.get(keyword)
         for element in ("SOPClassUID", "SeriesInstanceUID"):
             if not header.get(element):
                 raise InputError(f"{shown}: DICOM file without {element}; it is truncated or damaged")
@@ -122,7 +133,8 @@ def group(files: list[DicomFile]) -> list[Series]:
         if twin is not None:
             if filecmp.cmp(twin.path, file.path, shallow=False):
                 continue
-            raise InputError(f"{file.shown}: has the SOPInstanceUID of {twin.shown} but other content; remove one of them")
+            raise InputError(f"{file.shown}: has the SOPInstanceUID of {twin.shown} but other content; "
+                             "remove one of them")
         seen[sop] = file
         uid = str(file.header.SeriesInstanceUID)
         series.setdefault(uid, Series(uid)).files.append(file)

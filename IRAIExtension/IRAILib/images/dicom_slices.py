@@ -63,8 +63,8 @@ def make_slice(position, orientation, spacing, shape, load, shown: str) -> Slice
     row, column = numbers["ImageOrientationPatient"].reshape(2, 3)
     lengths = np.linalg.norm([row, column], axis=1)
     if np.abs(lengths - 1.0).max() > 0.01 or abs(row @ column) > 0.01:
-        raise InputError(f"{shown}: ImageOrientationPatient is wrong (its two directions must be unit vectors at a right "
-                         "angle); export the series again")
+        raise InputError(f"{shown}: ImageOrientationPatient is wrong (its two directions must be unit vectors at a "
+                         "right angle); export the series again")
     gaps = numbers["PixelSpacing"]
     if (gaps <= 0.0).any():
         raise InputError(f"{shown}: PixelSpacing is zero or negative; the header is damaged, export the series again")

@@ -33,7 +33,8 @@ def read_volume(path: str | Path, *, series: str | int | None = None) -> Volume:
         return read_itk(path)
     if is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima"):
         return _read_dicom_file(path)
-    raise InputError(f"{path}: not an image that can be read; give a DICOM folder, .zip, .tar.xz, .nii.gz, .nrrd or .mha")
+    raise InputError(f"{path}: not an image that can be read; "
+                     "give a DICOM folder, .zip, .tar.xz, .nii.gz, .nrrd or .mha")
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -47,7 +48,7 @@ def _read_folder(folder: Path, shown: str, series: str | int | None) -> Volume:
     if not files and not images:
         raise InputError(f"{shown}: holds no DICOM file and no other image; choose the folder that holds the series")
     if files:
-        return read_dicom(folder, shown, series)
+        return read_dicom(files, shown, series)
     if len(images) > 1:
         names = ", ".join(p.relative_to(folder).as_posix() for p in images[:10])
         raise InputError(f"{shown}: holds several images, choose one: {names}")
