@@ -29,7 +29,6 @@ def traffic_light_table(change: SceneChange, threshold_mm: float) -> Any:
         node.SetColor(index, name, *color, 1.0)
     if hasattr(node, "SetAllColorsDefined"):
         node.SetAllColorsDefined()
-    node.NamesInitialisedOn()
     node.GetLookupTable().SetTableRange(*traffic_light_range(threshold_mm))
     node.SetHideFromEditors(False)
     return node
