@@ -1,0 +1,2 @@
+def install_scripted_modules() -> None:
+    pass
