@@ -87,7 +87,7 @@ def _require_length(file: DicomFile, dataset) -> None:
 
 
 def _has_decoder(syntax) -> bool:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     try:
         return get_decoder(syntax).is_available

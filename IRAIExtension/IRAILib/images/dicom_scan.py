@@ -20,12 +20,13 @@ VOLUME_CLASSES = {
 """SOP classes whose images have a place in the patient."""
 SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
-_USED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
-         "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "SeriesNumber", "SliceThickness", "ImageType",
-         "Modality", "GantryDetectorTilt", "FrameOfReferenceUID", "SeriesDescription", "SOPInstanceUID", "BitsAllocated",
-         "PhotometricInterpretation", "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence",
-         "StudyInstanceUID", "StudyDescription", "Manufacturer", "ConvolutionKernel", "ContrastBolusAgent",
-         "ProtocolName", "StudyDate", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "LossyImageCompression")
+_USED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
+         "SamplesPerPixel", "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "SeriesNumber",
+         "SliceThickness", "ImageType", "Modality", "GantryDetectorTilt", "FrameOfReferenceUID",
+         "SeriesDescription", "SOPInstanceUID", "BitsAllocated", "PhotometricInterpretation",
+         "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence", "StudyInstanceUID",
+         "StudyDescription", "Manufacturer", "ConvolutionKernel", "ContrastBolusAgent", "ProtocolName",
+         "StudyDate", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "LossyImageCompression")
 """Elements read later: pydicom decodes at the first touch, and a damaged one must fail in `read_header`."""
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom", ".dic", ".ima")
 

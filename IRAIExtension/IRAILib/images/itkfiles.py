@@ -12,9 +12,11 @@ from ..geometry.itk import LPS_FROM_RAS, from_sitk, to_sitk
 from .atomic import replacing
 from .checks import check_matrix, check_shape, check_values, check_writable
 from .headers import NiftiHeader, check_meta, check_nifti, check_nrrd
+from .slicerseg import header_for
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+SEGMENTATION_SUFFIX = ".seg.nrrd"
 
 
 def image_suffix(path: Path) -> str:
@@ -92,10 +94,11 @@ def _metadata(image) -> dict[str, Any]:
     return {"modality": image.GetMetaData("Modality")} if image.HasMetaDataKey("Modality") else {}
 
 
-def write_volume(volume: Volume, path: str | Path) -> None:
+def write_volume(volume: Volume, path: str | Path, *, header: dict[str, str] | None = None) -> None:
     """A volume to .nii, .nii.gz, .nrrd or .mha (by the name), compressed where the format can.
 
-    64-bit integers and half floats become float32. Raises InputError: another suffix, sheared grid.
+    64-bit integers and half floats become float32. `header`: further key-value pairs (NRRD only).
+    Raises InputError: another suffix, sheared grid.
     """
     import SimpleITK as sitk
 
@@ -104,12 +107,19 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         raise InputError(f"{path}: can't be written as an image; use one of {' '.join(WRITE_SUFFIXES)}")
     check_writable(volume.grid, str(path))
     with replacing(path) as temporary:
+        image = to_sitk(volume)
+        for key, value in (header or {}).items():
+            image.SetMetaData(key, value)
         try:
-            sitk.WriteImage(to_sitk(volume), str(temporary), useCompression=True)
+            sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
             raise InputError(f"{path}: can't be written; is the disk full?") from error
 
 
-def write_mask(mask: Mask, path: str | Path) -> None:
-    """A mask as uint8 (0, 1) to .nii, .nii.gz, .nrrd or .mha. Raises InputError as write_volume."""
-    write_volume(mask, path)
+def write_mask(mask: Mask, path: str | Path, *, name: str = "Segment_1") -> None:
+    """A mask as uint8 (0, 1) to .nii, .nii.gz, .nrrd, .mha, or .seg.nrrd (a Slicer segment of that name).
+
+    Raises InputError as write_volume; EmptyMaskError for an empty .seg.nrrd.
+    """
+    is_segmentation = Path(path).name.lower().endswith(SEGMENTATION_SUFFIX)
+    write_volume(mask, path, header=header_for(mask, name) if is_segmentation else None)

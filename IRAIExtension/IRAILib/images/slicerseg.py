@@ -1,0 +1,119 @@
+"""Slicer's segmentation files (.seg.nrrd): segments with names, in one or several layers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..geometry import Grid, InputError, Mask
+from ..geometry.itk import LPS_FROM_RAS
+from .checks import check_matrix, check_shape
+from .headers import check_nrrd
+from .labels import Label, choose_label
+
+_VECTOR = re.compile(r"\(([^)]*)\)|none", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment: where its voxels are (layer, value), and what it is called."""
+
+    label: Label
+    identity: str
+    layer: int
+
+
+def is_slicer_segmentation(path: Path, fields: dict[str, str]) -> bool:
+    """Whether a NRRD header describes segments."""
+    return path.name.lower().endswith(".seg.nrrd") or any(re.fullmatch(r"Segment\d+_ID", key) for key in fields)
+
+
+def segments_of(fields: dict[str, str], where: str) -> list[Segment]:
+    """The segments that a header names, in its order. Raises InputError for a damaged entry."""
+    out = []
+    for n in sorted(int(m[1]) for key in fields if (m := re.fullmatch(r"Segment(\d+)_ID", key))):
+        try:
+            value = int(fields.get(f"Segment{n}_LabelValue", "1"))
+            layer = int(fields.get(f"Segment{n}_Layer", str(n) if f"Segment{n}_LabelValue" not in fields else "0"))
+        except ValueError as error:
+            raise InputError(f"{where}: segment {n} has a damaged label value or layer in the header") from error
+        identity = fields[f"Segment{n}_ID"]
+        out.append(Segment(Label(value, fields.get(f"Segment{n}_Name", identity)), identity, layer))
+    return out
+
+
+def read_slicer_segmentation(path: Path, wanted: int | str | None) -> Mask:
+    """One segment. A number is a label value, and is refused where several layers use the same value.
+
+    Raises InputError: damaged file, no such segment, several segments and none chosen.
+    """
+    where = str(path)
+    fields = check_nrrd(path)
+    segments = segments_of(fields, where)
+    if not segments:
+        raise InputError(f"{where}: names no segment in its header; save it again from Slicer")
+    by_identity = [s for s in segments if isinstance(wanted, str) and s.identity == wanted]
+    if len(by_identity) == 1:
+        segment = by_identity[0]
+    else:
+        label = choose_label([s.label for s in segments], wanted, where)
+        segment = next(s for s in segments if s.label is label)
+    layers, grid = _read_layers(path, fields)
+    if not 0 <= segment.layer < len(layers):
+        raise InputError(f"{where}: segment '{segment.label.name}' lies in layer {segment.layer}, which is not there")
+    array = layers[segment.layer] == segment.label.number
+    return Mask(array, grid, f"{where} [{segment.label.name}]", None, {"segment": segment.label.name})
+
+
+def _read_layers(path: Path, fields: dict[str, str]) -> tuple[list[np.ndarray], Grid]:
+    """(k, j, i) arrays of every layer, and their grid."""
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: can't be read; it is truncated or damaged") from error
+    array = sitk.GetArrayFromImage(image)
+    if array.ndim == 4 and image.GetDimension() == 4:
+        layers = list(array)
+    elif array.ndim == 4:
+        layers = [array[..., n] for n in range(array.shape[-1])]
+    else:
+        layers = [array]
+    shape = layers[0].shape
+    check_shape(shape, str(path))
+    return layers, Grid(shape, _matrix(fields, shape, str(path)))
+
+
+def _matrix(fields: dict[str, str], shape: tuple[int, ...], where: str) -> np.ndarray:
+    """(4, 4) RAS, from the header itself, since ITK gives a list of layers another place."""
+    flips = {"left": (1, 1, 1), "lps": (1, 1, 1), "right": (-1, -1, 1), "ras": (-1, -1, 1), "las": (1, -1, 1)}
+    space = fields["space"].lower()
+    flip = np.array(flips["las"] if space == "left-anterior-superior" else flips[space.split("-")[0]], float)
+    try:
+        vectors = [[float(v) for v in m[1].split(",")] for m in _VECTOR.finditer(fields["space directions"]) if m[1]]
+        origin = [float(v) for v in fields["space origin"].strip("() ").split(",")]
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.array(vectors).T * flip[:, None]
+        matrix[:3, 3] = np.array(origin) * flip
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: space directions or origin are damaged in the header") from error
+    check_matrix(matrix, shape, where)
+    return LPS_FROM_RAS @ matrix
+
+
+def header_for(mask: Mask, name: str) -> dict[str, str]:
+    """Key-value pairs that make Slicer load a NRRD of 0 and 1 as a segmentation of one segment."""
+    (k, j, i), (nk, nj, ni) = mask.bounding_box_kji()
+    return {
+        "Segment0_ID": "Segment_1", "Segment0_Name": name, "Segment0_NameAutoGenerated": "0",
+        "Segment0_LabelValue": "1", "Segment0_Layer": "0", "Segment0_Color": "0.9 0.3 0.2",
+        "Segment0_ColorAutoGenerated": "0", "Segment0_Tags": "Segmentation.Status:completed|",
+        "Segment0_Extent": f"{i} {i + ni - 1} {j} {j + nj - 1} {k} {k + nk - 1}",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
