@@ -96,7 +96,8 @@ class HierarchyKeeper:
 
         if node.GetID() not in self._watched:
             self._watched.add(node.GetID())
-            for event in (vtkSegmentation.SegmentAdded, vtkSegmentation.SegmentRemoved, vtkSegmentation.SegmentModified):
+            events = vtkSegmentation.SegmentAdded, vtkSegmentation.SegmentRemoved, vtkSegmentation.SegmentModified
+            for event in events:
                 node.AddObserver(event, lambda caller, _event: self._match_segments(caller))
         self._match_segments(node)
 

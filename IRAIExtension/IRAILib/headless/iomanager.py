@@ -50,7 +50,8 @@ class IOManager:
         messages = slicer.vtkMRMLMessageCollection() if messages is None else messages
         paths = properties["fileName"]
         if isinstance(paths, (list, tuple)):
-            return all([self.loadNodes(kind, {**properties, "fileName": path}, loaded, messages) for path in paths])
+            results = [self.loadNodes(kind, {**properties, "fileName": path}, loaded, messages) for path in paths]
+            return all(results)
         if not Path(paths).exists():
             return self._fail(messages, f"{paths}: there is no such file")
         if kind == "SceneFile":

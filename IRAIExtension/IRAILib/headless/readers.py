@@ -12,7 +12,7 @@ SURFACE_SEGMENTATIONS = (".stl", ".obj")
 
 
 class Reader:
-    """Reads one file with the options of slicer.util.load*; each method gives the list of loaded nodes, empty on failure.
+    """Reads one file with the options of slicer.util.load*; each method gives the loaded nodes, none on failure.
 
     `messages` collects what storage nodes say.
     """
@@ -154,7 +154,8 @@ class Reader:
         return [node, browser]
 
     def _colorTableFile(self) -> list:
-        return [self.app.moduleLogic("Colors").LoadColorFile(self.path, self.properties.get("name"), self.messages, True)]
+        logic = self.app.moduleLogic("Colors")
+        return [logic.LoadColorFile(self.path, self.properties.get("name"), self.messages, True)]
 
     def _transferFunctionFile(self) -> list:
         return [self.app.moduleLogic("VolumeRendering").AddVolumePropertyFromFile(self.path)]

@@ -1,4 +1,4 @@
-"""The functions of `slicer.util` that call Qt, replaced: by an equal without Qt where there is one, else by an error."""
+"""The functions of `slicer.util` that call Qt, replaced by an equal without Qt or, where there is none, by an error."""
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""A stand-in for `slicer.parameterNodeWrapper`: typed parameters on a vtkMRMLScriptedModuleNode.
+
+Slicer's own package imports Qt. This one keeps the same names, annotations, parameter keys and texts, so that a scene
+saved here restores in desktop Slicer and the other way round. Types: bool, int, float, str, pathlib paths, enums,
+MRML nodes, list, tuple, dict, Optional and unions of these, and parameter packs. GUI connections need a connector
+factory (`setGuiConnectorFactory`), which a test harness brings; without one `connectGui` raises HeadlessUnavailableError.
+"""
+
+from .observed import ObservedDict, ObservedList
+from .packs import isParameterPack, parameterPack
+from .serializers import Serializer, createSerializerFromAnnotatedType, parameterNodeSerializer
+from .validators import (
+    Choice,
+    Default,
+    Exclude,
+    IsInstance,
+    Maximum,
+    Minimum,
+    NotNone,
+    RangeBounds,
+    Validator,
+    WithinRange,
+)
+from .wrapper import (
+    GuiConnector,
+    SlicerParameterNamePropertyName,
+    isParameterNodeWrapper,
+    parameterNodeWrapper,
+    setGuiConnectorFactory,
+)
+
+__all__ = [
+    "Choice",
+    "Default",
+    "Exclude",
+    "GuiConnector",
+    "IsInstance",
+    "Maximum",
+    "Minimum",
+    "NotNone",
+    "ObservedDict",
+    "ObservedList",
+    "RangeBounds",
+    "Serializer",
+    "SlicerParameterNamePropertyName",
+    "Validator",
+    "WithinRange",
+    "createSerializerFromAnnotatedType",
+    "isParameterNodeWrapper",
+    "isParameterPack",
+    "parameterNodeSerializer",
+    "parameterNodeWrapper",
+    "parameterPack",
+    "setGuiConnectorFactory",
+]
