@@ -177,7 +177,5 @@ def _reset_3d() -> None:
     import slicer
 
     manager = slicer.app.layoutManager()
-    if manager is None:
-        return
-    for index in range(manager.threeDViewCount):
-        manager.threeDWidget(index).threeDView().resetFocalPoint()
+    if manager is not None:
+        manager.resetThreeDViews()
