@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .colors import add_segment_colors
+from .colors import add_default_tables
 from .errors import HeadlessAttributeError, unavailable
 from .hierarchy import HierarchyKeeper
 from .iomanager import IOManager
@@ -100,7 +100,7 @@ class Application:
         colors = self._logics["Colors"]
         logic.SetColorLogic(colors)
         colors.AddDefaultColorNodes()
-        add_segment_colors(scene)
+        add_default_tables(scene)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
 
     def _start_remote_io(self) -> None:

@@ -3,7 +3,7 @@
 Slicer's own package imports Qt. This one keeps the same names, annotations, parameter keys and texts, so that a scene
 saved here restores in desktop Slicer and the other way round. Types: bool, int, float, str, pathlib paths, enums,
 MRML nodes, list, tuple, dict, Optional and unions of these, and parameter packs. GUI connections need a connector
-factory (`setGuiConnectorFactory`), which a test harness brings; without one `connectGui` raises HeadlessUnavailableError.
+factory (`setGuiConnectorFactory`), which a test harness brings; without it `connectGui` raises an error.
 """
 
 from .observed import ObservedDict, ObservedList

@@ -29,7 +29,7 @@ class ParameterInfo:
 
 
 def collect_parameters(owner: type) -> dict[str, ParameterInfo]:
-    """{name: ParameterInfo} of a class's annotations, in order. Raises TypeError naming a field that can't be stored."""
+    """{name: ParameterInfo} of a class's annotations, in order. Raises TypeError naming the field at fault."""
     parameters = {}
     for name, annotated in typing.get_type_hints(owner, include_extras=True).items():
         try:
