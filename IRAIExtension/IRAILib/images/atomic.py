@@ -47,5 +47,5 @@ def _move(temporary: Path, path: Path) -> None:
 def _remove(temporary: Path) -> None:
     if temporary.is_dir():
         shutil.rmtree(temporary, ignore_errors=True)
-    else:
-        temporary.unlink(missing_ok=True)
+    elif temporary.exists():
+        temporary.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,7 @@ from ..geometry import InputError
 from .dicom_scan import DicomFile
 
 _DECODE_ERRORS = (RuntimeError, ValueError, NotImplementedError, AttributeError, KeyError, TypeError, EOFError, OSError,
-                  IndexError, OverflowError)
+                  IndexError, OverflowError, UserWarning)
 
 
 def pixels_of(file: DicomFile, rescale: tuple[float, float]) -> np.ndarray:
@@ -54,7 +55,9 @@ def _decode(file: DicomFile) -> np.ndarray:
     from pydicom.config import disable_value_validation
 
     try:
-        with disable_value_validation():
+        with disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message="End of file reached")
             dataset = pydicom.dcmread(file.path)
         syntax = dataset.file_meta.TransferSyntaxUID
         if "PixelData" not in dataset and not {"FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir()):

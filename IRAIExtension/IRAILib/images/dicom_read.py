@@ -29,8 +29,10 @@ def read_series(series: Series, shown: str) -> Volume:
     if header.get("SOPClassUID") not in VOLUME_CLASSES:
         raise InputError(f"{shown}: {series.describe()} is no CT, MR or PET image with a place in the patient")
     for keyword in ("SOPClassUID", "FrameOfReferenceUID", "Modality"):
-        if len({str(f.header.get(keyword, "")) for f in series.files}) > 1:
-            raise InputError(f"{shown}: mixed {keyword} inside one series ({series.describe()}); separate them")
+        other = next((f for f in series.files if f.header.get(keyword, "") != header.get(keyword, "")), None)
+        if other is not None:
+            raise InputError(f"{shown}: mixed {keyword} inside one series ({other.shown} differs from "
+                             f"{series.files[0].shown}); separate them")
     slices = [s for file in series.files for s in _slices(file)]
     _check_stated_tilt(series, slices, shown)
     ordered, grid = sort_slices(slices, shown)

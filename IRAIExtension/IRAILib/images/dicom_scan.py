@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,11 +81,13 @@ def read_header(path: Path, shown: str):
     from pydicom.errors import InvalidDicomError
 
     try:
-        with disable_value_validation():
+        with disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, stop_before_pixels=True)
             for keyword in _USED:
                 header.get(keyword)
-        for element in ("SOPClassUID", "SeriesInstanceUID"):
+        image = ("Rows",) if header.get("SOPClassUID") in VOLUME_CLASSES else ()
+        for element in ("SOPClassUID", "SeriesInstanceUID", *image):
             if not header.get(element):
                 raise InputError(f"{shown}: DICOM file without {element}; it is truncated or damaged")
     except InputError:

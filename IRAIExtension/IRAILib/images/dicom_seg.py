@@ -83,7 +83,7 @@ def write_dicom_seg(mask: Mask, series_folder: str | Path, path: str | Path, *, 
     frames = _frames_on_images(mask, images, shown)
     code = highdicom.sr.CodedConcept("49755003", "SCT", "Morphologically Altered Structure")
     lesion = highdicom.sr.CodedConcept("4147007", "SCT", "Mass")
-    family = highdicom.sr.CodedConcept("123110", "DCM", "Artificial Intelligence")
+    family = highdicom.sr.CodedConcept("123109", "DCM", "Manual Processing")
     segment = highdicom.seg.SegmentDescription(
         1, label, code, lesion, highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         highdicom.AlgorithmIdentificationSequence(algorithm, family, "1"))
@@ -96,7 +96,8 @@ def write_dicom_seg(mask: Mask, series_folder: str | Path, path: str | Path, *, 
                 images, frames, highdicom.seg.SegmentationTypeValues.BINARY, [segment], highdicom.UID(), 300,
                 highdicom.UID(), 1, "IRAI", "IRAI research software", "1", "0")
     except _ERRORS as error:
-        raise InputError(f"{shown}: a segmentation can't refer to this series ({str(error).splitlines()[0]})") from error
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise InputError(f"{shown}: a segmentation can't refer to this series ({reason})") from error
     segmentation.SeriesDescription = f"{label} (IRAI, not for diagnosis)"[:64]
     with replacing(path) as temporary:
         segmentation.save_as(temporary)

@@ -16,7 +16,7 @@ SAME_DIRECTION = 1e-3
 POSITION_TOLERANCE_MM = 0.1
 """Slice positions are often rounded to 0.1 mm; further off the regular place a series is not regular."""
 MISSING_GAP = 1.5
-"""A gap this many times the usual one means a missing slice."""
+"""A gap over this many times the smallest one means a missing slice, if all gaps are whole multiples of it."""
 TILT_TOLERANCE_DEGREES = 0.1
 
 
@@ -124,9 +124,10 @@ def _even_gap(ordered: list[Slice], along: np.ndarray, shown: str) -> float:
                              "time points); export one of them as its own series")
         raise InputError(f"{shown}: duplicated slice position ({at[0].shown} and {at[1].shown} lie at the same place); "
                          "remove one of them")
-    usual = float(np.median(gaps))
+    usual = float(gaps.min())
     wide = np.flatnonzero(gaps > MISSING_GAP * usual)
-    if len(wide):
+    whole = np.abs(gaps - np.round(gaps / usual) * usual).max() <= 2 * POSITION_TOLERANCE_MM
+    if len(wide) and whole:
         where = ", ".join(f"{gaps[n]:.4g} mm between {along[n]:.4g} and {along[n + 1]:.4g}" for n in wide[:3])
         count = int(sum(max(1, round(gaps[n] / usual) - 1) for n in wide))
         raise InputError(f"{shown}: {count} missing slice{'s' * (count > 1)}: a gap of {where} where {usual:.4g} mm is "

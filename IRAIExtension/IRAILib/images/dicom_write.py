@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,10 +147,10 @@ def _header(grid: Grid, modality: str, synthetic: bool, when: datetime.datetime)
 
 
 def _set_uids(header, study: str | None, series: str | None, frame: str | None) -> None:
-    from pydicom.uid import UID, generate_uid
+    from pydicom.uid import RE_VALID_UID, generate_uid
 
     for keyword, uid in (("StudyInstanceUID", study), ("SeriesInstanceUID", series), ("FrameOfReferenceUID", frame)):
-        if uid is not None and not UID(uid).is_valid:
+        if uid is not None and (len(uid) > 64 or not re.fullmatch(RE_VALID_UID, uid)):
             raise InputError(f"{uid!r} is no valid DICOM UID for {keyword}")
         setattr(header, keyword, uid or generate_uid())
 

@@ -58,7 +58,7 @@ def check_nifti(path: Path) -> NiftiHeader:
         raw.seek(0)
         stream: BinaryIO = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
         try:
-            start = stream.read(544)
+            start = stream.read(348)
             header = _nifti_header(start, str(path))
             length = len(start) + _count(stream, header.end)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -84,35 +84,24 @@ def _count(stream: BinaryIO, limit: int) -> int:
 
 
 def _nifti_header(start: bytes, where: str) -> NiftiHeader:
-    for order in "<>":
-        size = struct.unpack_from(order + "i", start)[0] if len(start) >= 4 else 0
-        if size in (348, 540):
-            break
-    else:
+    sizes = {order: struct.unpack_from(order + "i", start)[0] if len(start) >= 4 else 0 for order in "<>"}
+    if 540 in sizes.values():
+        raise InputError(f"{where}: is a NIfTI-2 file; convert it to NIfTI-1 (.nii.gz)")
+    if 348 not in sizes.values():
         raise InputError(f"{where}: not a NIfTI file; its header is missing or damaged")
-    if len(start) < size:
+    if len(start) < 348:
         raise InputError(f"{where}: truncated inside its header; copy or export it again")
-    magic = start[344:348] if size == 348 else start[4:8]
-    if not magic.startswith((b"n+1", b"n+2")):
+    if start[344:348] != b"n+1\0":
         raise InputError(f"{where}: an Analyze or two-file NIfTI image, whose orientation is ambiguous; "
                          "convert it to a single .nii.gz")
-    if size == 348:
-        dims = struct.unpack_from(order + "8h", start, 40)
-        bits, = struct.unpack_from(order + "h", start, 72)
-        pixdim = struct.unpack_from(order + "8f", start, 76)
-        offset, slope, inter = struct.unpack_from(order + "3f", start, 108)
-        units = start[123]
-        codes = struct.unpack_from(order + "2h", start, 252)
-        form = struct.unpack_from(order + "18f", start, 256)
-    else:
-        dims = struct.unpack_from(order + "8q", start, 16)
-        bits, = struct.unpack_from(order + "h", start, 14)
-        pixdim = struct.unpack_from(order + "8d", start, 104)
-        offset, = struct.unpack_from(order + "q", start, 168)
-        slope, inter = struct.unpack_from(order + "2d", start, 176)
-        codes = struct.unpack_from(order + "2i", start, 344)
-        form = struct.unpack_from(order + "18d", start, 352)
-        units, = struct.unpack_from(order + "i", start, 500)
+    order = "<" if sizes["<"] == 348 else ">"
+    dims = struct.unpack_from(order + "8h", start, 40)
+    bits, = struct.unpack_from(order + "h", start, 72)
+    pixdim = struct.unpack_from(order + "8f", start, 76)
+    offset, slope, inter = struct.unpack_from(order + "3f", start, 108)
+    units = start[123]
+    codes = struct.unpack_from(order + "2h", start, 252)
+    form = struct.unpack_from(order + "18f", start, 256)
     if not 1 <= dims[0] <= 7 or min(dims[1:dims[0] + 1]) < 1 or bits <= 0 or not math.isfinite(offset):
         raise InputError(f"{where}: the NIfTI header is damaged (dimensions {list(dims)})")
     if not (math.isfinite(slope) and math.isfinite(inter)):
