@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from IRAILib.geometry import Grid, InputError, Mask, Volume
+from IRAILib.geometry import Grid, InputError, IRAIError, Mask, Volume
 from IRAILib.images import write_dicom_series
 from scipy.spatial.transform import Rotation
 
@@ -65,6 +65,17 @@ def refused(call, *words: str, kind=InputError) -> str:
     for word in words:
         assert word.lower() in text.lower(), f"{word!r} not in {text!r}"
     return text
+
+
+def attempt(call):
+    """What a call gives, or None if it raises one of our one-line errors; any other exception fails the test."""
+    try:
+        return call()
+    except IRAIError as error:
+        text = str(error)
+    if "\n" in text:
+        pytest.fail(f"an error of several lines: {text!r}")
+    return None
 
 
 def same_place(a: Grid, b: Grid, tolerance_mm: float = 1e-3) -> bool:

@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from images_cases import box_mask, image, oblique_grid, refused, same_place
-from IRAILib.geometry import EmptyMaskError, Grid, IRAIError, Mask, Volume
+from images_cases import attempt, box_mask, image, oblique_grid, refused, same_place
+from IRAILib.geometry import EmptyMaskError, Grid, Mask, Volume
 from IRAILib.images import read_mask, read_volume, replacing, write_mask, write_volume
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -129,11 +129,8 @@ def test_nifti_whose_pixdim_contradicts_its_sform(tmp_path):
     raw = bytearray(_nifti(tmp_path / "v.nii").read_bytes())
     raw[80:84] = struct.pack("<f", 2.0)
     (tmp_path / "v.nii").write_bytes(raw)
-    try:
-        grid = read_volume(tmp_path / "v.nii").grid
-    except IRAIError:
-        return
-    assert same_place(grid, oblique_grid())
+    seen = attempt(lambda: read_volume(tmp_path / "v.nii"))
+    assert seen is None or same_place(seen.grid, oblique_grid())
 
 
 def test_wrong_dimensions_kinds_and_values(tmp_path):
@@ -233,12 +230,8 @@ def test_damage_inside_compressed_voxels_is_never_silent(tmp_path, suffix, share
     whole[start + int(share * (len(whole) - start - 1))] ^= flip
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(bytes(whole))
-    try:
-        seen = read_volume(path).array
-    except IRAIError as error:
-        assert "\n" not in str(error)
-    else:
-        assert np.array_equal(seen, right)
+    seen = attempt(lambda: read_volume(path))
+    assert seen is None or np.array_equal(seen.array, right)
 
 
 def test_gzip_bomb_and_impossible_size(tmp_path):

@@ -10,9 +10,6 @@ import numpy as np
 from ..geometry import InputError
 from .dicom_scan import DicomFile
 
-_DECODE_ERRORS = (RuntimeError, ValueError, NotImplementedError, AttributeError, KeyError, TypeError, EOFError, OSError,
-                  IndexError, OverflowError, UserWarning)
-
 
 def pixels_of(file: DicomFile, rescale: tuple[float, float]) -> np.ndarray:
     """(rows, columns) rescaled values of a single-frame file: int16 if whole numbers that fit, else float32."""
@@ -60,18 +57,19 @@ def _decode(file: DicomFile) -> np.ndarray:
             warnings.filterwarnings("error", message="End of file reached")
             dataset = pydicom.dcmread(file.path)
         syntax = dataset.file_meta.TransferSyntaxUID
+        packed = syntax.is_compressed
         if "PixelData" not in dataset and not {"FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir()):
             raise InputError(f"{file.shown}: truncated: its pixels are missing; copy or export it again")
     except InputError:
         raise
-    except _DECODE_ERRORS as error:
+    except Exception as error:  # see read_header
         raise InputError(f"{file.shown}: is truncated or damaged; copy or export it again") from error
-    if not syntax.is_compressed:
+    if not packed:
         _require_length(file, dataset)
     try:
         return dataset.pixel_array
-    except _DECODE_ERRORS as error:
-        if not syntax.is_compressed:
+    except Exception as error:  # see read_header
+        if not packed:
             raise InputError(f"{file.shown}: its pixels can't be read; the file is damaged") from error
         if _has_decoder(syntax):
             raise InputError(f"{file.shown}: its compressed pixels ({syntax.name}) are truncated or damaged; "

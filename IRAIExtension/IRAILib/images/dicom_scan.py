@@ -27,8 +27,13 @@ _USED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Row
          "SeriesDescription", "SOPInstanceUID", "BitsAllocated", "PhotometricInterpretation",
          "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence", "StudyInstanceUID",
          "StudyDescription", "Manufacturer", "ConvolutionKernel", "ContrastBolusAgent", "ProtocolName",
-         "StudyDate", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "LossyImageCompression")
+         "StudyDate", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "LossyImageCompression",
+         "StructureSetROISequence", "ROIContourSequence", "SOPClassUID", "SeriesInstanceUID")
 """Elements read later: pydicom decodes at the first touch, and a damaged one must fail in `read_header`."""
+_NUMBERS = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "SeriesNumber", "SliceThickness", "BitsAllocated")
+_MANY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImageType", "ConvolutionKernel",
+         "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence", "StructureSetROISequence",
+         "ROIContourSequence")
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom", ".dic", ".ima")
 
 
@@ -78,24 +83,35 @@ def read_header(path: Path, shown: str):
     """A DICOM file's header without its pixels. Raises InputError when it is damaged or no DICOM."""
     import pydicom
     from pydicom.config import disable_value_validation
-    from pydicom.errors import InvalidDicomError
+    from pydicom.multival import MultiValue
 
     try:
         with disable_value_validation(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, stop_before_pixels=True)
             for keyword in _USED:
-                header.get(keyword)
-        image = ("Rows",) if header.get("SOPClassUID") in VOLUME_CLASSES else ()
-        for element in ("SOPClassUID", "SeriesInstanceUID", *image):
-            if not header.get(element):
-                raise InputError(f"{shown}: DICOM file without {element}; it is truncated or damaged")
-    except InputError:
-        raise
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
-            IndexError, OverflowError) as error:
+                _decode_all(header.get(keyword))
+                if keyword not in _MANY and isinstance(header.get(keyword), MultiValue):
+                    raise ValueError(f"{keyword} has several values")
+            for keyword in _NUMBERS:
+                float(header.get(keyword) or 0)
+    except Exception as error:  # damaged bytes make pydicom raise almost any type, bare Exception too
         raise InputError(f"{shown}: is truncated or damaged, or no DICOM file; copy or export it again") from error
+    image = ("Rows",) if header.get("SOPClassUID") in VOLUME_CLASSES else ()
+    for element in ("SOPClassUID", "SeriesInstanceUID", *image):
+        if not header.get(element):
+            raise InputError(f"{shown}: DICOM file without {element}; it is truncated or damaged")
     return header
+
+
+def _decode_all(value: Any) -> None:
+    """Make pydicom decode what is inside a sequence, too."""
+    from pydicom.sequence import Sequence
+
+    if isinstance(value, Sequence):
+        for item in value:
+            for element in item:
+                _decode_all(element.value)
 
 
 def scan(folder: Path, shown: str) -> list[DicomFile]:
