@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from ..geometry import InputError, Mask, signed_distance
+from ..geometry import InputError, Mask, Volume
+from ..geometry.distance import euclidean_distance_mm
 from .breathing import LARGEST_BREATHING_MM
 from .paint import PHASES
-from .source import Source
+from .source import Source, largest_part
 
 PLACES = ("deep", "subcapsular", "dome", "vessel")
 CONTRASTS = ("hypo", "hyper")
@@ -77,8 +78,6 @@ def tumor_centre(source: Source, spec: CaseSpec, rng: np.random.Generator, reach
 
     Raises InputError when the organ has no such place.
     """
-    from scipy import ndimage
-
     grid = source.organ_distance.grid
     depth = -source.organ_distance.array
     height = grid.all_points_ras()[..., 2]
@@ -88,9 +87,8 @@ def tumor_centre(source: Source, spec: CaseSpec, rng: np.random.Generator, reach
     vessels = source.vessels
     away = np.full(grid.shape, np.inf)
     if vessels.array.any():
-        free = ndimage.distance_transform_edt(~vessels.array, sampling=vessels.grid.spacing_kji_mm)
-        away = vessels.with_array(free > 0).grid.indices_kji(grid.all_points_ras().reshape(-1, 3))
-        away = ndimage.map_coordinates(free, away.T, order=1, mode="nearest").reshape(grid.shape)
+        free = euclidean_distance_mm(~vessels.array, vessels.grid.spacing_kji_mm)
+        away = Volume(free, vessels.grid).sample(grid.all_points_ras().reshape(-1, 3), outside=99.0).reshape(grid.shape)
     zone = reach_mm + max(spec.margin_mm, 0.0)
     if spec.place == "deep":
         chosen = _first(central & (depth > zone + 8.0) & (away > reach_mm + 3.0), central & (depth > zone + 4.0))
@@ -133,25 +131,34 @@ def reader_mask(mask: Mask, rng: np.random.Generator, shift_mm: float = 0.0, ero
         return mask
     room = mask.bounding_box_kji(abs(shift_mm) + abs(erode_mm) + 4.0 * rough_mm + 4.0)
     part = mask.crop(*room)
-    distance = signed_distance(part)
     spacing = part.grid.spacing_kji_mm
+    distance = _fine_distance(part, abs(shift_mm) + abs(erode_mm) + 4.0 * rough_mm + 1.0)
     uneven = ndimage.gaussian_filter(rng.standard_normal(part.grid.shape), 3.0 / spacing)
     uneven *= rough_mm / max(float(uneven.std()), 1e-9)
     back = part.grid.indices_kji(part.grid.all_points_ras().reshape(-1, 3) - direction).T
-    moved = ndimage.map_coordinates(distance.array, back, order=1, mode="nearest").reshape(part.grid.shape)
+    moved = ndimage.map_coordinates(distance, back, order=1, mode="nearest").reshape(part.grid.shape)
     drawn = moved + erode_mm + uneven < 0.0
     if not drawn.any():
         raise InputError(f"{mask.name or 'mask'}: eroding by {erode_mm} mm leaves nothing")
     out = np.zeros(mask.array.shape, bool)
-    out[tuple(slice(a, a + n) for a, n in zip(*room, strict=True))] = _largest(drawn)
+    out[tuple(slice(a, a + n) for a, n in zip(*room, strict=True))] = largest_part(drawn)
     return mask.with_array(out)
 
 
-def _largest(array: np.ndarray) -> np.ndarray:
+def _fine_distance(mask: Mask, band_mm: float) -> np.ndarray:
+    """(k, j, i) signed distance to the outline drawn smoothly through the voxel faces, mm, exact within a band."""
     from scipy import ndimage
+    from scipy.spatial import cKDTree
+    from skimage import measure
 
-    labels, count = ndimage.label(array)
-    return array if count < 2 else labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    spacing = mask.grid.spacing_kji_mm
+    soft = ndimage.gaussian_filter(mask.array.astype(np.float32), 0.7, mode="constant")
+    points, triangles = measure.marching_cubes(np.pad(soft, 1), 0.5)[:2]
+    points = np.vstack([points, points[triangles].mean(axis=1)]) - 1.0
+    distance = euclidean_distance_mm(~mask.array, spacing) + euclidean_distance_mm(mask.array, spacing)
+    near = distance < band_mm + spacing.max()
+    distance[near] = cKDTree(points * spacing).query(np.argwhere(near) * spacing)[0]
+    return np.where(soft > 0.5, -distance, distance)
 
 
 def study_specs(first_seed: int, count: int = 12) -> list[CaseSpec]:

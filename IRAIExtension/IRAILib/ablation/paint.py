@@ -105,7 +105,7 @@ class ZonePaint:
     rim_hu: float
     ghost: Callable[[np.ndarray], np.ndarray]
     base_hu: float = 44.0
-    core_hu: float = 24.0
+    core_hu: float = 34.0
 
     def over(self, points_ras: np.ndarray, below_hu: np.ndarray) -> np.ndarray:
         level = self.zone.level(points_ras)
@@ -113,7 +113,7 @@ class ZonePaint:
         along = away @ self.antenna
         aside = np.sqrt(np.maximum((away**2).sum(axis=1) - along**2, 0.0))
         radius = self.zone.star.mean_radius_mm
-        value = self.base_hu + 4.0 * self.texture(points_ras) + self.ghost(points_ras)
+        value = self.base_hu + 6.0 * self.texture(points_ras) + self.ghost(points_ras)
         value = value + self.core_hu * np.exp(-0.5 * (aside / (0.22 * radius))**2 - 0.5 * (along / (0.55 * radius))**2)
         for centre, size in zip(self.bubbles_ras, self.bubble_radii_mm, strict=True):
             gas = _covered(np.linalg.norm(points_ras - centre, axis=1) - size)
@@ -209,8 +209,8 @@ def with_noise(clean: np.ndarray, grid: Grid, rng: np.random.Generator, sigma_hu
     """(k, j, i) int16 HU: noise strongest in the middle of the body, a third of it in air."""
     from scipy import ndimage
 
-    coarse = ndimage.zoom((clean > -300.0).astype(np.float32), (1, 0.25, 0.25), order=0)
+    coarse = np.asarray(ndimage.zoom((clean > -300.0).astype(np.float32), (1, 0.25, 0.25), order=0))
     depth = ndimage.gaussian_filter(coarse, (0, 6, 6))
-    strength = ndimage.zoom(depth, np.array(clean.shape) / np.array(depth.shape), order=1)
-    scale = 0.35 + 0.65 * np.clip(strength, 0.0, 1.0)
+    strength = np.asarray(ndimage.zoom(depth, np.array(clean.shape) / np.array(depth.shape), order=1))
+    scale = 0.35 + 0.65 * np.minimum(np.maximum(strength, 0.0), 1.0)
     return np.clip(np.round(clean + scale * ct_noise(rng, grid, sigma_hu)), -1024, 3071).astype(np.int16)

@@ -13,7 +13,9 @@ import numpy as np
 TUMOR_POINTS = 20_000
 ZONE_POINTS = 60_000
 SLOPE_STEP_MM = 0.02
-CLIP_GRID_MM = 0.75
+CLIP_GRID_MM = 0.6
+BESIDE_MM = 0.25
+"""A surface point nearer than this to the foot of the perpendicular stands for the plane through it."""
 
 
 def sphere_directions(count: int) -> np.ndarray:
@@ -84,9 +86,7 @@ def star_shape(rng: np.random.Generator, centre_ras: np.ndarray, radius_mm: floa
     `elongation` 0.2 makes the axis 20 % longer than the others; `roughness` is the largest bump's share of the
     radius.
     """
-    from scipy.spatial.transform import Rotation
-
-    frame = np.asarray(Rotation.random(random_state=rng).as_matrix())
+    frame = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     if axis is not None:
         first = axis / np.linalg.norm(axis)
         second = np.cross(first, frame[:, 0])
@@ -177,5 +177,5 @@ def margins_mm(points_ras: np.ndarray, zone: Zone, surface: tuple[np.ndarray, np
     away = points_ras - at[index]
     across = (away * normals[index]).sum(axis=1)
     aside = np.linalg.norm(away - across[:, None] * normals[index], axis=1)
-    distance = np.where(aside < 0.5, np.abs(across), np.linalg.norm(away, axis=1))
+    distance = np.where(aside < BESIDE_MM, np.abs(across), np.linalg.norm(away, axis=1))
     return np.where(zone.level(points_ras) <= 0.0, distance, -distance)

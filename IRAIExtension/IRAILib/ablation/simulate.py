@@ -132,7 +132,7 @@ def _zone(source: Source, spec: CaseSpec, rng: np.random.Generator, tumor: StarS
     if float(source.outside_organ_mm(centre[None])[0]) > -2.0:
         centre = tumor.centre_ras
     radius = tumor.mean_radius_mm + spec.margin_mm + 3.0
-    shape = star_shape(rng, np.zeros(3), radius, elongation=0.18, roughness=0.08, axis=antenna)
+    shape = star_shape(rng, np.zeros(3), radius, elongation=0.18, roughness=0.11, axis=antenna)
     for _ in range(3):
         moved = motion if not spec.contraction_percent else replace(
             motion, contraction=Contraction(centre, shape.mean_radius_mm, spec.contraction_percent / 100.0))

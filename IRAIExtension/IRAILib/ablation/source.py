@@ -89,7 +89,7 @@ def prepare_source(ct: Volume, organ: Mask, labels: Volume | None = None) -> Sou
     clean = _without_table(denoised(ct.array))
     clean, parenchyma = _cored(clean, organ)
     vessels = _vessels(clean, organ, parenchyma)
-    low, high = sorted(ct.grid.corners_ras()[[0, 7], 2])
+    low, high = sorted(float(z) for z in ct.grid.corners_ras()[[0, 7], 2])
     return _padded(clean, organ, vessels, labels, distance, (low, high), parenchyma)
 
 
@@ -103,12 +103,18 @@ def denoised(array: np.ndarray) -> np.ndarray:
 
 
 def _cropped(ct: Volume, organ: Mask, labels: Volume | None):
+    """All slices round the organ, whole."""
     start, shape = organ.bounding_box_kji(KEPT_BEYOND_ORGAN_MM)
-    axis = int(np.argmax(np.abs(ct.grid.directions[2])))
-    keep = 2 - axis
-    full_start = tuple(start[a] if a == keep else 0 for a in range(3))
-    full_shape = tuple(shape[a] if a == keep else ct.grid.shape[a] for a in range(3))
-    return tuple(v if v is None else v.crop(full_start, full_shape) for v in (ct, organ, labels))
+    axis = _slice_axis(ct.grid)
+    first, size = [0, 0, 0], list(ct.grid.shape)
+    first[axis], size[axis] = start[axis], shape[axis]
+    window = (first[0], first[1], first[2]), (size[0], size[1], size[2])
+    return ct.crop(*window), organ.crop(*window), None if labels is None else labels.crop(*window)
+
+
+def _slice_axis(grid: Grid) -> int:
+    """The array axis that runs most along the patient."""
+    return 2 - int(np.argmax(np.abs(grid.directions[2])))
 
 
 def _thinned(ct: Volume, organ: Mask, labels: Volume | None):
@@ -116,7 +122,7 @@ def _thinned(ct: Volume, organ: Mask, labels: Volume | None):
     steps = tuple(2 if s < WORKING_PIXEL_MM else 1 for s in ct.grid.spacing_kji_mm)
     if steps == (1, 1, 1):
         return Volume(ct.array.astype(np.float32), ct.grid, ct.name), organ, labels
-    shape = tuple(n // s for n, s in zip(ct.grid.shape, steps, strict=True))
+    shape = (ct.grid.shape[0] // steps[0], ct.grid.shape[1] // steps[1], ct.grid.shape[2] // steps[2])
     window = tuple(slice(0, n * s) for n, s in zip(shape, steps, strict=True))
     blocks = tuple(x for n, s in zip(shape, steps, strict=True) for x in (n, s))
     matrix = ct.grid.ras_from_ijk.copy()
@@ -146,19 +152,32 @@ def _without_table(array: np.ndarray) -> np.ndarray:
     """Everything beyond the largest body is air: couch, wires, noise."""
     from scipy import ndimage
 
-    body = ndimage.binary_opening(array > -350.0, iterations=2)
-    labels, count = ndimage.label(body)
-    if count:
-        body = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    filled = np.stack([ndimage.binary_fill_holes(s) for s in ndimage.binary_dilation(body, iterations=2)])
+    body = largest_part(np.asarray(ndimage.binary_opening(array > -350.0, iterations=2)))
+    grown = np.asarray(ndimage.binary_dilation(body, iterations=2))
+    filled = np.stack([np.asarray(ndimage.binary_fill_holes(s)) for s in grown])
     return np.where(filled, array, AIR_HU).astype(np.float32)
+
+
+def largest_part(array: np.ndarray) -> np.ndarray:
+    """The largest connected part of a bool array; an empty one stays empty."""
+    labels, sizes = _parts(array)
+    return array if len(sizes) < 3 else labels == 1 + int(np.argmax(sizes[1:]))
+
+
+def _parts(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels from 1, and how many voxels each has (index 0: background)."""
+    from scipy import ndimage
+
+    labels = np.empty(array.shape, np.int32)
+    ndimage.label(array, np.ones((3, 3, 3)), output=labels)
+    return labels, np.bincount(labels.ravel())
 
 
 def _cored(array: np.ndarray, organ: Mask) -> tuple[np.ndarray, float]:
     """Weak detail inside the organ, which is what noise is left, is flattened towards its neighbourhood."""
     from scipy import ndimage
 
-    inner = ndimage.binary_erosion(organ.array, iterations=2)
+    inner = np.asarray(ndimage.binary_erosion(organ.array, iterations=2), dtype=bool)
     if not inner.any():
         raise InputError(f"{organ.name or 'organ'}: the organ mask is too small to paint a tumour in")
     middle = float(np.median(array[inner]))
@@ -176,18 +195,16 @@ def _cored(array: np.ndarray, organ: Mask) -> tuple[np.ndarray, float]:
 def _vessels(array: np.ndarray, organ: Mask, parenchyma: float) -> Mask:
     from scipy import ndimage
 
-    inner = ndimage.binary_erosion(organ.array, iterations=3)
+    inner = np.asarray(ndimage.binary_erosion(organ.array, iterations=3), dtype=bool)
     bright = inner & (np.abs(array - parenchyma - 100.0) < 100.0 - VESSEL_CONTRAST_HU)
-    labels, count = ndimage.label(bright, np.ones((3, 3, 3)))
-    if count:
-        volume = np.bincount(labels.ravel()) * organ.grid.voxel_volume_ml
-        volume[0] = 0.0
-        bright = (volume >= SMALLEST_VESSEL_ML)[labels]
-    return Mask(bright, organ.grid, "vessels")
+    labels, sizes = _parts(bright)
+    large = sizes * organ.grid.voxel_volume_ml >= SMALLEST_VESSEL_ML
+    large[0] = False
+    return Mask(large[labels], organ.grid, "vessels")
 
 
 def _padded(clean, organ, vessels, labels, distance, scanned, parenchyma) -> Source:
-    axis = 2 - int(np.argmax(np.abs(organ.grid.directions[2])))
+    axis = _slice_axis(organ.grid)
     pad = [(PADDED_SLICES, PADDED_SLICES) if a == axis else (0, 0) for a in range(3)]
     grid = organ.grid.cropped_grid(tuple(-p[0] for p in pad),
                                    tuple(n + 2 * p[0] for n, p in zip(organ.grid.shape, pad, strict=True)))
