@@ -137,6 +137,12 @@ def test_two_missing_slices_are_counted(series):
     refused(lambda: read_volume(series), "2 missing slices")
 
 
+def test_every_second_slice_missing_is_seen_by_the_stated_spacing(series):
+    for file in files(series)[1::2]:
+        file.unlink()
+    refused(lambda: read_volume(series), "missing slices", "5 mm apart", "2.5 mm")
+
+
 def test_moved_slice_is_an_uneven_gap(series):
     position = np.array(pydicom.dcmread(files(series)[3]).ImagePositionPatient, float)
     normal = oblique_grid().directions[:, 2] * [-1, -1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ from ..geometry import InputError, Volume
 from .checks import check_values
 from .dicom_pixels import frames_of, pixels_of
 from .dicom_scan import VOLUME_CLASSES, DicomFile, Series, choose_series
-from .dicom_slices import Slice, make_slice, sort_slices
+from .dicom_slices import MISSING_GAP, Slice, make_slice, sort_slices
+
+logger = logging.getLogger("IRAI.images")
 
 TILT_STATED_DEGREES = 0.5
 _PHASES = ("arterial", "portal", "venous", "delayed", "late", "equilibrium", "nephrographic", "non-contrast",
@@ -36,6 +39,7 @@ def read_series(series: Series, shown: str) -> Volume:
     slices = [s for file in series.files for s in _slices(file)]
     _check_stated_tilt(series, slices, shown)
     ordered, grid = sort_slices(slices, shown)
+    _check_stated_gap(header, float(grid.spacing_mm[2]), shown)
     array = _stack([s.load for s in ordered], grid.shape)
     check_values(array, shown)
     frame = str(header.get("FrameOfReferenceUID", "")) or None
@@ -122,15 +126,31 @@ def _enhanced_slices(file: DicomFile, shape: tuple[int, int]) -> list[Slice]:
 def _check_stated_tilt(series: Series, slices: list[Slice], shown: str) -> None:
     """Refuse a header that states a tilted gantry beside an upright orientation: one of them is wrong."""
     header = series.files[0].header
-    try:
-        tilt = float(header.get("GantryDetectorTilt") or 0.0)
-    except (TypeError, ValueError):
-        return
+    tilt = _number(header, "GantryDetectorTilt") or 0.0
     upright = abs(slices[0].normal_lps[2]) > np.cos(np.radians(TILT_STATED_DEGREES))
     derived = "DERIVED" in [str(word).upper() for word in header.get("ImageType") or []]
     if abs(tilt) > TILT_STATED_DEGREES and upright and not derived:
         raise InputError(f"{shown}: gantry tilt of {tilt:g} degrees is stated, but the orientation is upright; "
                          "correct the tilt (resample to an upright volume) before use")
+
+
+def _check_stated_gap(header, gap_mm: float, shown: str) -> None:
+    """Refuse a series of which only every second slice is there; warn of slices that don't touch."""
+    stated = _number(header, "SpacingBetweenSlices")
+    if stated and gap_mm > MISSING_GAP * abs(stated):
+        raise InputError(f"{shown}: missing slices: they lie {gap_mm:.4g} mm apart where the header states "
+                         f"{abs(stated):.4g} mm; export the whole series again")
+    thickness = _number(header, "SliceThickness")
+    if thickness and gap_mm > MISSING_GAP * thickness:
+        logger.warning("%s: slices of %.4g mm every %.4g mm leave gaps between them", shown, thickness, gap_mm)
+
+
+def _number(item, keyword: str) -> float | None:
+    try:
+        value = float(item.get(keyword))
+    except (TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
 
 
 def metadata_of(series: Series, slice_spacing_mm: float) -> dict[str, Any]:
@@ -151,8 +171,8 @@ def metadata_of(series: Series, slice_spacing_mm: float) -> dict[str, Any]:
     if "acquisition_date" not in out and header.get("AcquisitionDateTime"):
         stamp = str(header.AcquisitionDateTime)
         out["acquisition_date"], out["acquisition_time"] = stamp[:8], stamp[8:]
-    if thickness := header.get("SliceThickness"):
-        out["slice_thickness_mm"] = float(thickness)
+    if thickness := _number(header, "SliceThickness"):
+        out["slice_thickness_mm"] = thickness
     out["lossy"] = str(header.get("LossyImageCompression", "00")) == "01"
     out["derived"] = "DERIVED" in [str(word).upper() for word in header.get("ImageType") or []]
     described = " ".join(str(out.get(key, "")) for key in ("series_description", "protocol")).lower()

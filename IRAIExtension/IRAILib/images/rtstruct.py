@@ -57,6 +57,8 @@ def _closed(dataset, number: int, where: str) -> list[np.ndarray]:
             kind = str(item.get("ContourGeometricType", ""))
             try:
                 points = np.array([float(v) for v in item.ContourData]).reshape(-1, 3)
+                if len(points) != int(item.get("NumberOfContourPoints", len(points))):
+                    raise ValueError("points are missing")
             except (AttributeError, TypeError, ValueError) as error:
                 raise InputError(f"{where}: a contour's points are missing or damaged") from error
             if kind not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
