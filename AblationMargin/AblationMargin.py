@@ -3,6 +3,9 @@
 import logging
 
 import slicer
+from AblationMarginLib.Actions import AblationMarginActions
+from AblationMarginLib.Parameters import AblationMarginParameters
+from AblationMarginLib.Samples import registerSamples
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -12,10 +15,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-from AblationMarginLib.Actions import AblationMarginActions
-from AblationMarginLib.Parameters import AblationMarginParameters
-from AblationMarginLib.Samples import registerSamples
 
 RESEARCH_USE = _("Research software, not a medical device. Not for clinical decisions.")
 
@@ -133,7 +132,7 @@ class AblationMarginTest(ScriptedLoadableModuleTest):
         logic.loadSample(parameters)
         before = slicer.mrmlScene.GetNumberOfNodes()
         parameters.registration = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", "not accepted")
-        with self.assertRaises(RefusedError):
+        with self.assertRaises(RefusedError):  # noqa: PT027 (Slicer has no pytest)
             logic.measureMargin(parameters)
-        self.assertIsNone(parameters.margin)
-        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before + 1)
+        assert parameters.margin is None
+        assert slicer.mrmlScene.GetNumberOfNodes() == before + 1

@@ -1,10 +1,10 @@
 """Step 4: the margin, and where it is thinnest."""
 
 import slicer
+from IRAIExtensionLib.Tables import fillTable
 from slicer.i18n import tr as _
 
 from .Presenters import headline, marginView
-from .Tables import fillTable
 
 
 class MarginPart:

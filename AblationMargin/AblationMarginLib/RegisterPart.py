@@ -1,11 +1,11 @@
 """Step 3: bring the scan before onto the one after; look at it; accept it or redo it."""
 
 import slicer
+from IRAIExtensionLib.Tables import fillTable
 from slicer.i18n import tr as _
 
 from .Parameters import DEFORMABLE, ENGINES, RIGID, SAME_FRAME
 from .Presenters import registerView
-from .Tables import fillTable
 
 
 class RegisterPart:
@@ -61,7 +61,7 @@ class RegisterPart:
         self.ui.redoButton.setEnabled(done)
         fillTable(self.ui.qualityTable, [_("Quantity"), _("Value")],
                   [(name, value) for name, value, _verdict in quality_rows(document)] if document else [],
-                  [verdict for _name, _value, verdict in quality_rows(document)] if document else [])
+                  [verdict for _name, _value, verdict in quality_rows(document)] if document else [], stretch=1)
         self.owner.say(self.ui.registerNeedsLabel, view.needs)
         self.owner.say(self.ui.registerGaveLabel, view.gave)
         self.owner.say(self.ui.progressLabel, self.status)

@@ -1,12 +1,12 @@
-"""Read-only tables in a panel: as high as their rows, the first column taking the room that is left."""
+"""Read-only tables in a panel, as high as their rows."""
 
 import qt
 
 BAD, GOOD = "#d62728", "#2c8a3f"
 
 
-def fillTable(table, header, rows, verdicts=None):
-    """Show rows of texts; `verdicts` ("good", "bad" or "") colour the last column."""
+def fillTable(table, header, rows, verdicts=None, stretch=0):
+    """Show rows of texts; `verdicts` ("good", "bad" or "") colour the last column, `stretch` takes the room left."""
     table.setColumnCount(len(header))
     table.setHorizontalHeaderLabels(header)
     table.setRowCount(len(rows))
@@ -24,7 +24,7 @@ def fillTable(table, header, rows, verdicts=None):
             table.setItem(row, column, item)
     sections = table.horizontalHeader()
     sections.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-    sections.setSectionResizeMode(len(header) - 1 if len(header) == 2 else 0, qt.QHeaderView.Stretch)
+    sections.setSectionResizeMode(stretch, qt.QHeaderView.Stretch)
     table.resizeRowsToContents()
     table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
     rowHeights = sum(table.rowHeight(row) for row in range(len(rows)))

@@ -1,0 +1,92 @@
+"""Draws the modules' icons (128 x 128 PNG): run it again after a change, the files are kept in the repository.
+
+    python Testing/tools/draw_icons.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 128
+OVERSAMPLING = 4
+NIGHT, LIVER, ZONE, TUMOR = (24, 34, 52), (150, 84, 72), (238, 214, 178), (112, 52, 60)
+RED, YELLOW, GREEN = (214, 39, 40), (250, 204, 46), (51, 161, 74)
+WHITE, BLUE = (245, 247, 250), (96, 168, 232)
+
+
+class Canvas:
+    """RGBA painting with signed distances, in units of the icon's edge."""
+
+    def __init__(self) -> None:
+        side = SIZE * OVERSAMPLING
+        self.y, self.x = (np.mgrid[0:side, 0:side] + 0.5) / side
+        self.pixels = np.zeros((side, side, 4))
+
+    def paint(self, inside: np.ndarray, color, alpha: float = 1.0) -> None:
+        share = inside.astype(float)[..., None] * alpha
+        self.pixels[..., :3] = self.pixels[..., :3] * (1 - share) + np.array(color) / 255.0 * share
+        self.pixels[..., 3:] = self.pixels[..., 3:] * (1 - share) + share
+
+    def ellipse(self, x: float, y: float, a: float, b: float, turn_deg: float = 0.0) -> np.ndarray:
+        """Distance-like: below 1 inside."""
+        c, s = np.cos(np.deg2rad(turn_deg)), np.sin(np.deg2rad(turn_deg))
+        u, v = (self.x - x) * c + (self.y - y) * s, -(self.x - x) * s + (self.y - y) * c
+        return np.sqrt((u / a) ** 2 + (v / b) ** 2)
+
+    def rounded_square(self, radius: float) -> np.ndarray:
+        u, v = np.abs(self.x - 0.5) - (0.48 - radius), np.abs(self.y - 0.5) - (0.48 - radius)
+        return np.hypot(np.maximum(u, 0), np.maximum(v, 0)) < radius
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, width: float) -> np.ndarray:
+        ux, uy = x1 - x0, y1 - y0
+        along = np.clip(((self.x - x0) * ux + (self.y - y0) * uy) / (ux * ux + uy * uy), 0, 1)
+        return np.hypot(self.x - x0 - along * ux, self.y - y0 - along * uy) < width / 2
+
+    def save(self, path: Path) -> None:
+        import matplotlib.image
+
+        small = self.pixels.reshape(SIZE, OVERSAMPLING, SIZE, OVERSAMPLING, 4).mean(axis=(1, 3))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        matplotlib.image.imsave(path, np.clip(small, 0, 1), metadata={"Software": None})
+
+
+def ablation_margin(canvas: Canvas) -> None:
+    """A tumour inside an ablation zone, its rim in traffic-light colours by the distance between the two."""
+    square = canvas.rounded_square(0.14)
+    canvas.paint(square, NIGHT)
+    canvas.paint(square & (canvas.ellipse(0.42, 0.52, 0.50, 0.40, -14) < 1), LIVER)
+    canvas.paint(canvas.ellipse(0.52, 0.49, 0.345, 0.30, -14) < 1, ZONE)
+    tumor = canvas.ellipse(0.42, 0.53, 0.20, 0.18)
+    angle = np.rad2deg(np.arctan2(canvas.y - 0.53, canvas.x - 0.42))
+    rim = (tumor < 1.0) & (tumor > 0.72)
+    canvas.paint(tumor < 1.0, TUMOR)
+    away = np.abs((angle - 165 + 180) % 360 - 180)
+    for color, low, high in ((RED, 0, 38), (YELLOW, 38, 82), (GREEN, 82, 181)):
+        canvas.paint(rim & (away >= low) & (away < high), color)
+
+
+def home(canvas: Canvas) -> None:
+    """A needle on its way to a target in an organ: what all four modules are about."""
+    square = canvas.rounded_square(0.14)
+    canvas.paint(square, NIGHT)
+    canvas.paint(square & (canvas.ellipse(0.40, 0.58, 0.46, 0.36, -16) < 1), LIVER)
+    target = canvas.ellipse(0.40, 0.60, 0.15, 0.15)
+    canvas.paint(target < 1.0, WHITE)
+    canvas.paint(target < 0.74, LIVER)
+    canvas.paint(target < 0.42, RED)
+    canvas.paint(canvas.line(0.86, 0.14, 0.43, 0.57, 0.035), BLUE)
+    canvas.paint(canvas.line(0.88, 0.12, 0.74, 0.26, 0.085), WHITE)
+
+
+def main() -> None:
+    for folder, draw in (("AblationMargin", ablation_margin), ("IRAIExtension", home)):
+        canvas = Canvas()
+        draw(canvas)
+        canvas.save(ROOT / folder / "Resources" / "Icons" / f"{folder}.png")
+
+
+if __name__ == "__main__":
+    main()
