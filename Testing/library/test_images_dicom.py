@@ -121,8 +121,17 @@ def test_writer_errors(tmp_path):
     refused(lambda: write_series(tmp_path / "s", Volume(values, oblique_grid())), "not numbers")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.doc").write_text("x")
-    refused(lambda: write_series(tmp_path / "full"), "other files")
+    refused(lambda: write_series(tmp_path / "full"), "didn't write")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
+
+
+def test_writer_replaces_its_own_series_but_never_a_scanner_s(series):
+    smaller = image(oblique_grid((4, 40, 50)))
+    write_series(series, smaller)
+    assert np.array_equal(read_volume(series).array, smaller.array)
+    edit(files(series)[0], ManufacturerModelName="LightSpeed16")
+    refused(lambda: write_series(series), "didn't write")
+    assert len(files(series)) == 4
 
 
 def test_missing_slice(series):

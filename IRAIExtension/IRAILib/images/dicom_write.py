@@ -12,8 +12,10 @@ from ..geometry import Grid, InputError, Volume
 from ..geometry.itk import LPS_FROM_RAS
 from .atomic import replacing
 from .checks import check_shape, check_writable
+from .dicom_scan import is_dicom, read_header
 
 SYNTHETIC_WORD = "SYNTHETIC"
+MODEL_NAME = "IRAI research software"
 WORD_CONTRAST = 1200
 """At most this far above the darkest value, as bright as enhanced vessels in air, so that no window is stretched."""
 _CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
@@ -29,7 +31,7 @@ def write_dicom_series(volume: Volume, folder: str | Path, *, description: str, 
 
     Args:
         volume: CT in HU (rounded, cut at -1024 and 31743), MR in 0 to 32767; axes at right angles, maybe oblique.
-        folder: made or replaced as a whole; must not hold anything else.
+        folder: made, or replaced as a whole if it holds nothing but an earlier series of IRAI.
         study_uid, series_uid, frame_of_reference: made anew where None. Give both series of a case the same
             study; the same frame of reference only if they share their coordinates.
         synthetic: burns the word SYNTHETIC into a corner of every slice and says so in the header.
@@ -42,8 +44,8 @@ def write_dicom_series(volume: Volume, folder: str | Path, *, description: str, 
     where = volume.name or "volume"
     if modality not in _CLASSES:
         raise InputError(f"{where}: can't be written as modality {modality!r}; use one of {' '.join(_CLASSES)}")
-    if folder.exists() and (not folder.is_dir() or any(p.suffix != ".dcm" for p in folder.iterdir())):
-        raise InputError(f"{folder}: holds other files; choose an empty folder")
+    if folder.exists() and not (folder.is_dir() and all(_is_ours(p) for p in folder.iterdir())):
+        raise InputError(f"{folder}: holds files that IRAI didn't write; choose an empty folder")
     check_shape(volume.array.shape, where)
     check_writable(volume.grid, where)
     array, grid = _right_handed(volume)
@@ -64,6 +66,10 @@ def write_dicom_series(volume: Volume, folder: str | Path, *, description: str, 
         for n, name in enumerate(names):
             _write_slice(base, stored[n], grid, n, temporary / name)
     return [folder / name for name in names]
+
+
+def _is_ours(path: Path) -> bool:
+    return is_dicom(path) and str(read_header(path, str(path)).get("ManufacturerModelName", "")) == MODEL_NAME
 
 
 def _right_handed(volume: Volume) -> tuple[np.ndarray, Grid]:
@@ -122,7 +128,7 @@ def _header(grid: Grid, modality: str, synthetic: bool, when: datetime.datetime)
     for kind in ("Study", "Series", "Acquisition", "Content", "InstanceCreation"):
         setattr(header, f"{kind}Date", day)
         setattr(header, f"{kind}Time", time)
-    header.Modality, header.Manufacturer, header.ManufacturerModelName = modality, "IRAI", "IRAI research software"
+    header.Modality, header.Manufacturer, header.ManufacturerModelName = modality, "IRAI", MODEL_NAME
     for empty in ("AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "PatientSex", "StudyID",
                   "PositionReferenceIndicator", "AcquisitionNumber"):
         setattr(header, empty, None if empty == "AcquisitionNumber" else "")

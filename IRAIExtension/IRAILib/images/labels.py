@@ -17,7 +17,7 @@ class Label:
     name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.number} '{self.name}'" if self.name else str(self.number)
+        return f"{self.number} '{' '.join(self.name.split())}'" if self.name else str(self.number)
 
 
 def listed(labels: list[Label]) -> str:

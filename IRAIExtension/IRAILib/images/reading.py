@@ -29,6 +29,8 @@ def read_volume(path: str | Path, *, series: str | int | None = None) -> Volume:
     if is_archive(path):
         with unpacked(path) as folder:
             return _read_folder(folder, str(path), series)
+    if series is not None and (image_suffix(path) or not is_dicom(path)):
+        raise InputError(f"{path}: is a single image, so there is no series {series} to choose")
     if image_suffix(path):
         return read_itk(path)
     if is_dicom(path) or path.suffix.lower() in (".dcm", ".dicom", ".ima"):
