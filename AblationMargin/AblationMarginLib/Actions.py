@@ -78,7 +78,7 @@ class AblationMarginActions:
 
     def measureMargin(self, parameters, progress=None):
         """Measure the margin and write it into the scene. Raises InputError, RefusedError."""
-        from IRAILib.ablation import MarginOptions
+        from IRAILib.ablation.margin import MarginOptions
         from IRAILib.scene.ablation import measure_margin
 
         moved = parameters.model != SAME_FRAME
@@ -88,8 +88,8 @@ class AblationMarginActions:
             from IRAILib.geometry import RefusedError
 
             raise RefusedError("no margin: the scans are not registered; register them, or say that they share a frame")
-        options = MarginOptions(threshold_mm=parameters.thresholdMm, capsule_mm=parameters.capsuleMm,
-                                vessel_mm=parameters.vesselMm)
+        options = MarginOptions(threshold_mm=parameters.thresholdMm, capsule_distance_mm=parameters.capsuleMm,
+                                vessel_distance_mm=parameters.vesselMm)
         parameters.margin = measure_margin(case, registration if moved else None, options,
                                            previous=parameters.margin, progress=progress)
         return parameters.margin

@@ -40,7 +40,7 @@ class MarginPart:
             return
         labels = (self.ui.redLabel, self.ui.yellowLabel, self.ui.greenLabel)
         texts = (_("under 0 mm"), _("0 to {t:g} mm").format(t=threshold), _("over {t:g} mm").format(t=threshold))
-        keys = ("below_0", "0_to_5", "above_5")
+        keys = ("below_0", f"0_to_{threshold:g}", f"above_{threshold:g}")
         for position, (label, text, key) in enumerate(zip(labels, texts, keys, strict=True)):
             value = float(share.get(key) or 0.0)
             label.setVisible(value > 0.0005)

@@ -13,7 +13,7 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 
 SAME_FRAME, RIGID, DEFORMABLE = "same frame", "rigid", "deformable"
 MODELS = [SAME_FRAME, RIGID, DEFORMABLE]
-ENGINES = ["convex", "bspline", "greedy", "elastix"]
+ENGINES = ["auto", "convex", "bspline", "greedy", "elastix"]
 SEGMENTS = ["tumor", "ablation", "organPre", "organ", "vessels"]
 
 
@@ -39,7 +39,7 @@ class AblationMarginParameters:
     landmarksPre: vtkMRMLMarkupsFiducialNode
     landmarksPost: vtkMRMLMarkupsFiducialNode
     model: Annotated[str, Choice(MODELS)] = DEFORMABLE
-    engine: Annotated[str, Choice(ENGINES)] = "convex"
+    engine: Annotated[str, Choice(ENGINES)] = "auto"
     thresholdMm: Annotated[float, WithinRange(1.0, 15.0)] = 5.0
     capsuleMm: Annotated[float, WithinRange(0.0, 15.0)] = 5.0
     vesselMm: Annotated[float, WithinRange(0.0, 15.0)] = 5.0

@@ -14,7 +14,7 @@ class RegisterPart:
         for text, model in ((_("None: the scans share a frame"), SAME_FRAME), (_("Rigid"), RIGID),
                             (_("Deformable, inside the organ"), DEFORMABLE)):
             self.ui.modelSelector.addItem(text, model)
-        names = {"convex": _("ConvexAdam (PyTorch)"), "bspline": _("B-spline (SimpleITK)"),
+        names = {"auto": _("Best that is installed"), "convex": _("ConvexAdam (PyTorch)"), "bspline": _("B-spline (SimpleITK)"),
                  "greedy": _("Greedy (picsl-greedy)"), "elastix": _("Elastix (itk-elastix)")}
         for engine in ENGINES:
             self.ui.engineSelector.addItem(names[engine], engine)

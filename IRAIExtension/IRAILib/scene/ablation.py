@@ -119,7 +119,7 @@ def measure_margin(case: AblationCase, registration: Any = None, options=None, *
         "colors", "thinnest", "direction", "under", "table", "histogram", "series", "chart" as far as they exist.
     Raises InputError, RefusedError (and then nothing is written: no number, no model).
     """
-    from ..ablation import MarginOptions, ablative_margin
+    from ..ablation.margin import MarginOptions, ablative_margin
 
     say = progress or (lambda share, text: None)
     options = options or MarginOptions()
@@ -132,6 +132,8 @@ def measure_margin(case: AblationCase, registration: Any = None, options=None, *
     say(0.3, "Measuring the margin")
     result = ablative_margin(**masks, ablation_from_tumor=post_from_pre, registration_sigma_mm=sigma, options=options)
     summary = _registration_summary(facts, masks, sigma, options)
+    if summary is not None and summary["rigid_mam_mm"] is None:
+        summary["rigid_mam_mm"] = result.mam_mm
     document = {**result.to_dict(), "registration": summary, "refused": None, **_provenance(case)}
     say(0.8, "Writing the result into the scene")
     with SceneChange(parts_of(previous)) as change:
@@ -183,10 +185,8 @@ def _landmarks(case: AblationCase) -> dict[str, Any]:
 
 def _registration_document(case: AblationCase, result, options) -> dict[str, Any]:
     rigid = result.rigid
-    return {"step": "registration", "method": getattr(options, "model", None) or "deformable",
-            "engine": getattr(options, "engine", None), "quality": result.quality.to_dict(),
-            "local_tre_mm": result.local_tre_mm, "refused": result.refused,
-            "rigid_matrix": None if rigid is None else np.asarray(rigid.matrix).tolist(), **_provenance(case)}
+    return {"step": "registration", **result.to_dict(), "options": None if options is None else options.to_dict(),
+            "rigid_matrix": None if rigid is None else rigid.matrix.tolist(), **_provenance(case)}
 
 
 def _provenance(case: AblationCase) -> dict[str, Any]:
@@ -219,13 +219,13 @@ def _motion(case: AblationCase, registration) -> tuple[Transform | None, dict[st
 
 
 def _registration_summary(facts, masks, sigma: float, options) -> dict[str, Any] | None:
-    """The `registration` block of margin.json, with the rigid margin beside the deformable one."""
-    from ..ablation import ablative_margin
+    """The `registration` block of margin.json; `rigid_mam_mm` is None where the registration is rigid itself."""
+    from ..ablation.margin import ablative_margin
 
     if not facts:
         return None
     rigid_mam = None
-    if facts.get("rigid_matrix") is not None:
+    if facts.get("rigid_matrix") is not None and (facts.get("options") or {}).get("model") != "rigid":
         rigid = LinearTransform(np.array(facts["rigid_matrix"]), "moving", "fixed").inverse()
         rigid_mam = ablative_margin(**masks, ablation_from_tumor=rigid, registration_sigma_mm=sigma,
                                     options=options).mam_mm

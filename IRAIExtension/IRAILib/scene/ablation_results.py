@@ -11,6 +11,8 @@ from .changes import SceneChange
 from .traffic_light import PROBABILITY, RED, SCALAR, colour_model, traffic_light_table
 from .write import mask_to_segment, rows_to_table, surface_to_model
 
+EVALUATED = "Evaluated"
+"""Point scalar: 0 where the surface is subcapsular and left out of the numbers."""
 HISTOGRAM_BIN_MM = 1.0
 HISTOGRAM_LIMIT_MM = 30.0
 """Margins beyond it are counted in the outermost bins: a plot of -80 to 60 mm shows nothing."""
@@ -28,46 +30,61 @@ def write_margin(change: SceneChange, result, document: dict[str, Any], threshol
     """
     colors = traffic_light_table(change, threshold_mm)
     model = surface_to_model(result.surface, change.add("vtkMRMLModelNode", "Ablation margin", "margin.model"),
-                             {SCALAR: result.margin_mm, PROBABILITY: result.probability_below})
+                             {SCALAR: result.margin_mm, PROBABILITY: np.nan_to_num(result.probability_below),
+                              EVALUATED: result.evaluated.astype(float)})
     colour_model(model, colors, threshold_mm)
     parts = {"model": model, "colors": colors}
     parts |= _thinnest(change, result, threshold_mm)
-    if result.under_mask is not None and result.under_mask.array.any():
+    if result.under_mask.array.any():
         parts["under"] = _under_region(change, result, threshold_mm)
     parts["table"] = rows_to_table(change.add("vtkMRMLTableNode", "Margin table", "margin.table"),
                                    ["Quantity", "Value", "Unit"], table_rows(document, threshold_mm))
     return parts | _histogram(change, result, threshold_mm)
 
 
-def outward_at(surface, point_ras: np.ndarray) -> np.ndarray:
-    """(3,) unit outward normal of a Surface at its vertex nearest to a point."""
-    nearest = int(np.argmin(((surface.points - np.asarray(point_ras)) ** 2).sum(axis=1)))
-    return surface.point_normals()[nearest]
+def place_text(place) -> str:
+    """A ThinnestPlace in a few words: "2.1 mm, caudal, right, 8 o'clock"."""
+    words = [f"{place.margin_mm:.1f} mm", place.words]
+    if place.clock is not None:
+        words.append(f"{place.clock} o'clock")
+    return ", ".join(word for word in words if word)
 
 
 def _thinnest(change: SceneChange, result, threshold_mm: float) -> dict[str, Any]:
-    """A labelled point, and a line from it to where the ablation should have reached."""
-    if result.thinnest_point_ras is None:
+    """A labelled point, a line from it to where the ablation should have reached, and what would close the gap."""
+    if result.thinnest is None:
         return {}
-    start = np.asarray(result.thinnest_point_ras, float)
-    point = change.add("vtkMRMLMarkupsFiducialNode", "Thinnest margin", "margin.thinnest")
-    point.AddControlPoint(start.tolist(), f"{result.mam_mm:.1f} mm")
-    line = change.add("vtkMRMLMarkupsLineNode", "Missing margin direction", "margin.direction")
-    end = start + outward_at(result.surface, start) * threshold_mm
+    start = np.array(result.thinnest.point_ras)
+    missing = max(threshold_mm - result.thinnest.margin_mm, 1.0)
+    end = start + np.array(result.thinnest.direction_ras) * missing
+    point = _markup(change, "vtkMRMLMarkupsFiducialNode", "Thinnest margin", "margin.thinnest")
+    point.AddControlPoint(start.tolist(), place_text(result.thinnest))
+    line = _markup(change, "vtkMRMLMarkupsLineNode", "Missing margin direction", "margin.direction")
     line.AddControlPoint(start.tolist(), "")
     line.AddControlPoint(end.tolist(), "")
-    for node in (point, line):
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSelectedColor(1.0, 1.0, 1.0)
-        display.SetTextScale(3.5)
-        display.SetGlyphScale(2.0)
-        display.SetPropertiesLabelVisibility(False)
-        node.SetLocked(True)
     line.GetDisplayNode().SetPointLabelsVisibility(False)
     if hasattr(line.GetDisplayNode(), "SetLineEndArrowVisibility"):
         line.GetDisplayNode().SetLineEndArrowVisibility(True)
-    return {"thinnest": point, "direction": line}
+    parts = {"thinnest": point, "direction": line}
+    if result.applicator is not None:
+        target = _markup(change, "vtkMRMLMarkupsFiducialNode", "Zone that would close it", "margin.applicator")
+        target.AddControlPoint(list(result.applicator.target_ras),
+                               f"radius {result.applicator.zone_radius_mm:.0f} mm (geometry only)")
+        target.GetDisplayNode().SetVisibility(False)
+        parts["applicator"] = target
+    return parts
+
+
+def _markup(change: SceneChange, class_name: str, name: str, role: str) -> Any:
+    node = change.add(class_name, name, role)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(1.0, 1.0, 1.0)
+    display.SetTextScale(3.5)
+    display.SetGlyphScale(2.0)
+    display.SetPropertiesLabelVisibility(False)
+    node.SetLocked(True)
+    return node
 
 
 def _under_region(change: SceneChange, result, threshold_mm: float) -> Any:
@@ -84,21 +101,29 @@ def table_rows(document: dict[str, Any], threshold_mm: float) -> list[list]:
     """Rows (quantity, value, unit) of the metrics table from the record's JSON; missing values are left out."""
     share = document.get("surface_share") or {}
     interval = document.get("mam_ci95_mm")
+    place = document.get("thinnest") or {}
+    clock = f", {place['clock']} o'clock" if place.get("clock") else ""
     rows = [
         ["Minimal ablative margin (MAM)", document.get("mam_mm"), "mm"],
         ["MAM, 95 % interval", None if not interval else f"{interval[0]:.1f} to {interval[1]:.1f}", "mm"],
+        ["Thinnest place", f"{place['words']}{clock}" if place else None, ""],
         ["Margin, 1st percentile of the surface", document.get("p1_mm"), "mm"],
         ["Margin, 5th percentile", document.get("p5_mm"), "mm"],
         ["Margin, median", document.get("p50_mm"), "mm"],
         ["Surface under 0 mm", _percent(share.get("below_0")), "%"],
-        [f"Surface 0 to {threshold_mm:g} mm", _percent(share.get("0_to_5")), "%"],
-        [f"Surface over {threshold_mm:g} mm", _percent(share.get("above_5")), "%"],
+        [f"Surface 0 to {threshold_mm:g} mm", _percent(share.get(f"0_to_{threshold_mm:g}")), "%"],
+        [f"Surface over {threshold_mm:g} mm", _percent(share.get(f"above_{threshold_mm:g}")), "%"],
         ["Tumour covered", document.get("coverage_percent"), "%"],
         ["Residual tumour", document.get("residual_tumor_ml"), "ml"],
         ["Tumour", document.get("tumor_ml"), "ml"],
         ["Ablation zone", document.get("ablation_ml"), "ml"],
+        [f"Probability of a MAM under {threshold_mm:g} mm", _percent(document.get("probability_mam_below_threshold")), "%"],
         ["Dice of tumour and zone", document.get("dice"), ""],
+        ["Tissue inside the wanted margin, not ablated", document.get("tissue_at_risk_ml"), "ml"],
         ["Subcapsular surface, left out", _percent(document.get("subcapsular_share")), "%"],
+        ["Least margin there", document.get("subcapsular_min_mm"), "mm"],
+        ["Perivascular surface", _percent(document.get("perivascular_share")), "%"],
+        ["Least margin near a vessel", document.get("perivascular_min_mm"), "mm"],
     ]
     return [[name, value if isinstance(value, str) else f"{value:.2f}", unit]
             for name, value, unit in rows if value is not None]
@@ -124,7 +149,7 @@ def histogram(margin_mm: np.ndarray, areas_mm2: np.ndarray) -> tuple[np.ndarray,
 def _histogram(change: SceneChange, result, threshold_mm: float) -> dict[str, Any]:
     import slicer
 
-    keep = np.isfinite(result.margin_mm)
+    keep = result.evaluated
     if not keep.any():
         return {}
     centres, share = histogram(result.margin_mm[keep], result.surface.point_areas_mm2()[keep])
