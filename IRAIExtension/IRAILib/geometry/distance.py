@@ -37,7 +37,7 @@ def euclidean_distance_mm(inside: np.ndarray, spacing_kji_mm: np.ndarray) -> np.
     except ImportError:
         from scipy import ndimage
 
-        return ndimage.distance_transform_edt(inside, sampling=spacing).astype(np.float32)
+        return np.asarray(ndimage.distance_transform_edt(inside, sampling=spacing), np.float32)
     return edt.edt(inside.astype(np.uint8), anisotropy=spacing, black_border=False, parallel=2)
 
 

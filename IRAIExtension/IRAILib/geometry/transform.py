@@ -49,6 +49,10 @@ class Transform:
             raise InputError(f"{self}: can't be inverted here; the deformation folds or is too strong")
         return guess
 
+    def inverse(self) -> Transform:
+        """The map the other way round; iterative unless linear (see `inverse_apply`)."""
+        return InverseTransform(self)
+
     def __matmul__(self, other: Transform) -> Transform:
         """`c_from_b @ b_from_a` is `c_from_a`; raises FrameMismatchError when the middle differs."""
         if self.from_frame != other.to_frame:
@@ -164,6 +168,26 @@ class CompositeTransform(Transform):
         import SimpleITK as sitk
 
         return sitk.CompositeTransform([part.to_sitk() for part in self.parts])
+
+
+class InverseTransform(Transform):
+    """Another transform backwards, by fixed-point iteration at the points asked for."""
+
+    def __init__(self, forward: Transform) -> None:
+        super().__init__(forward.from_frame, forward.to_frame)
+        self.forward = forward
+
+    def apply(self, points_ras: np.ndarray) -> np.ndarray:
+        return self.forward.inverse_apply(points_ras)
+
+    def inverse_apply(self, points_ras: np.ndarray) -> np.ndarray:
+        return self.forward.apply(points_ras)
+
+    def inverse(self) -> Transform:
+        return self.forward
+
+    def to_sitk(self):
+        raise InputError(f"{self}: an iterative inverse can't be written; write the forward transform")
 
 
 def _parts(transform: Transform) -> list[Transform]:
