@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from .filetypes import READER_EXTENSIONS, file_type, node_file_type
 from .readers import Reader
 
 LOGGER = logging.getLogger("IRAI")
+STORAGE_BY_ENDING = {(".fcsv", "vtkMRMLMarkupsFiducialNode"): "vtkMRMLMarkupsFiducialStorageNode"}
+"""Storage classes that a node doesn't name itself: (ending of the file, class of the node) to class."""
 
 
 class IOManager:
@@ -54,9 +58,10 @@ class IOManager:
             return all(results)
         if not Path(paths).exists():
             return self._fail(messages, f"{paths}: there is no such file")
-        if kind == "SceneFile":
-            return self._load_scene(properties, messages)
-        nodes = Reader(self._app, properties, messages).read(kind)
+        with _kept_working_directory():
+            if kind == "SceneFile":
+                return self._load_scene(properties, messages)
+            nodes = Reader(self._app, properties, messages).read(kind)
         if nodes is None:
             return self._fail(messages, f"{paths}: no reader for this file in headless Slicer (its ending chooses the "
                                         f"reader; known: {', '.join(sorted(READER_EXTENSIONS))})")
@@ -97,21 +102,23 @@ class IOManager:
         path = Path(properties["fileName"]).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "SceneFile":
-            return self._save_scene(scene, path, messages)
+            with _kept_working_directory():
+                return self._save_scene(scene, path, messages)
         node = scene.GetNodeByID(properties["nodeID"])
         if node is None or not node.IsA("vtkMRMLStorableNode"):
             return self._fail(messages, f"{path}: there is no node with the ID {properties['nodeID']} to save")
         storage = self._storage_for(scene, node, str(path))
         if storage is None:
             return self._fail(messages, f"{path}: a {node.GetClassName()} can't be saved to a file with this ending")
-        if properties.get("fileFormat"):
+        if str(properties.get("fileFormat", "")).endswith(f"({path.suffix})"):
             storage.SetWriteFileFormat(properties["fileFormat"])
         storage.SetURI(None)
         if "useCompression" in properties:
             storage.SetUseCompression(int(properties["useCompression"]))
             if "compressionParameter" in properties:
                 storage.SetCompressionParameter(str(properties["compressionParameter"]))
-        written = bool(storage.WriteData(node))
+        with _kept_working_directory():
+            written = bool(storage.WriteData(node))
         messages.AddMessages(storage.GetUserMessages())
         return written
 
@@ -125,7 +132,12 @@ class IOManager:
             if storage is not None:
                 node.SetAndObserveStorageNodeID(None)
                 scene.RemoveNode(storage)
-            node.AddDefaultStorageNode(path)
+            special = next((name for (ending, node_class), name in STORAGE_BY_ENDING.items()
+                            if path.endswith(ending) and node.IsA(node_class)), None)
+            if special is not None:
+                node.SetAndObserveStorageNodeID(scene.AddNewNodeByClass(special).GetID())
+            else:
+                node.AddDefaultStorageNode(path)
             storage = node.GetStorageNode()
         if storage is None and node.IsA("vtkMRMLTextNode"):
             # A short text is kept in the scene itself and has no default storage node.
@@ -166,13 +178,19 @@ class IOManager:
 
     def fileWriterExtensions(self, node) -> list[str]:
         """File formats as Slicer writes them, for example "NRRD (.nrrd)"."""
-        import vtk
+        import slicer
 
+        candidates = [node.GetStorageNode()] if node.GetStorageNode() is not None else []
+        scene = slicer.vtkMRMLScene()  # storage nodes ask their scene's data manager for the formats
+        scene.SetDataIOManager(self._app.mrmlScene().GetDataIOManager())
+        candidates += [scene.AddNewNodeByClass(name) for name in dict.fromkeys(
+            node.GetDefaultStorageNodeClassName(path) for path in ("", ".seq.nrrd", ".seq.mrb")) if name]
+        candidates += [scene.AddNewNodeByClass(name) for (_, node_class), name in STORAGE_BY_ENDING.items()
+                       if node.IsA(node_class)]
         formats: list[str] = []
-        for storage in _storage_candidates(node):
+        for storage in candidates:
             types = storage.GetSupportedWriteFileTypes()
-            names = types if isinstance(types, vtk.vtkStringArray) else None
-            formats += [names.GetValue(n) for n in range(names.GetNumberOfValues())] if names else []
+            formats += [types.GetValue(n) for n in range(types.GetNumberOfValues())]
         return list(dict.fromkeys(formats))
 
     def extractKnownExtension(self, path, node) -> str:
@@ -220,24 +238,19 @@ class IOManager:
         return False
 
 
+@contextlib.contextmanager
+def _kept_working_directory():
+    """Slicer changes into a folder to zip or unzip it, and after a failure stays there, even when it is gone."""
+    before = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def _writes(storage, path: str) -> bool:
     ending = storage.GetSupportedFileExtension(path, False, True)
     return bool(ending) or storage.IsA("vtkMRMLTextStorageNode")
-
-
-def _storage_candidates(node) -> list:
-    """Storage nodes (not in the scene) that could write this node."""
-    import slicer
-
-    candidates = [node.GetStorageNode()] if node.GetStorageNode() is not None else []
-    scene = slicer.vtkMRMLScene() if node.GetScene() is None else node.GetScene()
-    for path in ("", ".seq.nrrd", ".seq.mrb"):
-        class_name = node.GetDefaultStorageNodeClassName(path)
-        candidate = scene.CreateNodeByClass(class_name) if class_name else None
-        if candidate is not None:
-            candidate.UnRegister(None)
-            candidates.append(candidate)
-    return candidates
 
 
 def _copied(node, temporary, harden: bool):

@@ -70,9 +70,15 @@ class LayoutManager:
         view.SetLayoutColor(*THREED_VIEW_COLOR)
         view.SetMappedInLayout(1)
         logic.GetViewLogics().AddItem(view_logic)
+        scene.AddObserver(scene.EndCloseEvent, lambda *_: self._restore_orientations())
         self._layout_logic = slicer.vtkMRMLLayoutLogic()
         self._layout_logic.SetMRMLScene(scene)
         self.layoutLogic().GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    def _restore_orientations(self) -> None:
+        """Loading an oblique volume turns the slices to it; a closed scene starts anew."""
+        for name, orientation, *_ in SLICE_VIEWS:
+            self._slice_logics[name].GetSliceNode().SetOrientation(orientation)
 
     def layoutLogic(self):
         return self._layout_logic

@@ -1,4 +1,4 @@
-"""Which OpenGL draws without a display: EGL where a device answers, else OSMesa, else an error with the line to type."""
+"""Which OpenGL draws without a display: EGL where a device answers, else OSMesa, else an error with the line."""
 
 from __future__ import annotations
 
