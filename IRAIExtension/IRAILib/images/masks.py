@@ -21,6 +21,8 @@ from .slicerseg import is_slicer_segmentation, read_slicer_segmentation
 
 MIN_INSIDE = 0.95
 """At least this share of a mask must lie inside the image that it belongs to."""
+CHECKED_VOXELS = 100_000
+"""About so many voxels, evenly picked, decide that."""
 
 
 def read_mask(path: str | Path, *, label: int | str | None = None, reference: Volume | None = None) -> Mask:
@@ -132,7 +134,10 @@ def check_pair(mask: Mask, volume: Volume) -> None:
                                  "use the mask of this image, or register first")
     if mask.grid.same_grid(volume.grid) or not mask.array.any():
         return
-    index = volume.grid.indices_kji(mask.grid.points_ras(np.argwhere(mask.array)))
+    voxels = np.flatnonzero(mask.array)
+    voxels = voxels[::max(1, len(voxels) // CHECKED_VOXELS)]
+    points = mask.grid.points_ras(np.column_stack(np.unravel_index(voxels, mask.array.shape)))
+    index = volume.grid.indices_kji(points)
     inside = ((index > -0.51) & (index < np.array(volume.grid.shape) - 0.49)).all(axis=1).mean()
     if inside < MIN_INSIDE:
         raise FrameMismatchError(f"{name}: only {100 * inside:.0f} % of the mask lies inside {other}, so it belongs to "
