@@ -63,8 +63,8 @@ class HierarchyKeeper:
         scene.AddObserver(vtkMRMLScene.NodeRemovedEvent, removed)
         for event in (vtkMRMLScene.EndImportEvent, vtkMRMLScene.EndBatchProcessEvent):
             scene.AddObserver(event, lambda *_: self.complete(), self.IMPORT_PRIORITY)
-        for event in (vtkMRMLScene.EndCloseEvent, vtkMRMLScene.EndRestoreEvent):
-            scene.AddObserver(event, lambda *_: self._resolve())
+        scene.AddObserver(vtkMRMLScene.EndCloseEvent, lambda *_: self._closed())
+        scene.AddObserver(vtkMRMLScene.EndRestoreEvent, lambda *_: self._resolve())
         self.complete()
 
     def complete(self) -> None:
@@ -72,6 +72,10 @@ class HierarchyKeeper:
         hierarchy = self._resolve()
         for index in range(self._scene.GetNumberOfNodes()):
             self._ensure_item(hierarchy, self._scene.GetNthNode(index))
+
+    def _closed(self) -> None:
+        self._watched.clear()  # node IDs are given again
+        self._resolve()
 
     def _resolve(self):
         from slicer import vtkMRMLSubjectHierarchyNode
