@@ -126,6 +126,11 @@ class SliceView(OffscreenView):
         self.node.JumpSliceByCentering(*(float(value) for value in ras))
         return self
 
+    def cut_through(self, ras):
+        """Cut through this point (3, RAS mm) without moving the picture sideways."""
+        self.node.JumpSliceByOffsetting(*(float(value) for value in ras))
+        return self
+
     def offset_mm(self, offset: float):
         """Move the cut along its normal, to this position on it."""
         self.node.SetSliceOffset(float(offset))

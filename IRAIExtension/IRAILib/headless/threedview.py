@@ -28,8 +28,10 @@ DIRECTIONS = {
 }
 """Where the camera stands, as a RAS vector from what it looks at."""
 VIEW_ANGLE_DEG = 30.0
-FILL = 1.15
-"""Distance over what would just fit the bounding sphere."""
+FILL = 1.05
+"""Camera distance over the one at which the box just fits."""
+EMPTY_RADIUS_MM = 100.0
+"""What a view of an empty scene looks at."""
 SLICER_GRADIENT = ((0.756862745, 0.764705882, 0.909803922), (0.454901961, 0.470588235, 0.745098039))
 """Slicer's own background, bottom and top."""
 
@@ -75,7 +77,7 @@ class ThreeDView(OffscreenView):
             node.SetHideFromEditors(True)
         self._direction = np.array(DIRECTIONS["anterior"])
         self._up = np.array(DIRECTIONS["superior"])
-        self._target: tuple[np.ndarray, float] | None = None
+        self._box: tuple[np.ndarray, np.ndarray] | None = None
 
     def look_from(self, direction, up=None):
         """Stand in a direction: "anterior", "left" and so on, or a RAS vector from the target to the camera.
@@ -97,8 +99,9 @@ class ThreeDView(OffscreenView):
         return self
 
     def target(self, ras, radius_mm: float):
-        """Look at a point (3, RAS mm) so that a sphere of this radius round it just fits."""
-        self._target = np.asarray(ras, float), float(radius_mm)
+        """Look at a point (3, RAS mm) so that a cube of this half-width round it just fits."""
+        centre = np.asarray(ras, float)
+        self._box = centre - radius_mm, centre + radius_mm
         return self
 
     def close_up(self, *nodes, zoom: float = 1.0):
@@ -106,33 +109,39 @@ class ThreeDView(OffscreenView):
         bounds = [_world_bounds(node) for node in nodes]
         low = np.min([box[0] for box in bounds], axis=0)
         high = np.max([box[1] for box in bounds], axis=0)
-        return self.target((low + high) / 2, max(np.linalg.norm(high - low) / 2, 1e-3) / zoom)
+        centre = (low + high) / 2
+        half = np.maximum((high - low) / 2, 1e-3) / zoom
+        self._box = centre - half, centre + half
+        return self
 
     def fit(self):
         """Look at everything that is visible."""
-        self._target = None
+        self._box = None
         return self
 
     def _before_render(self) -> None:
-        # The managers build their actors on the first render, and only then are there bounds to fit.
-        if self._target is None:
-            self.window.Render()
-            bounds = np.array(self.renderer.ComputeVisiblePropBounds()).reshape(3, 2)
-            if bounds[0, 0] > bounds[0, 1]:
-                centre, radius = np.zeros(3), 100.0
-            else:
-                centre, radius = bounds.mean(axis=1), np.linalg.norm(bounds[:, 1] - bounds[:, 0]) / 2
-        else:
-            centre, radius = self._target
-        width, height = self.size_px
-        narrow = min(1.0, width / height)
-        half_angle = np.arctan(np.tan(np.radians(VIEW_ANGLE_DEG) / 2) * narrow)
-        distance = FILL * max(radius, 1e-3) / np.sin(half_angle)
+        low, high = self._visible_box() if self._box is None else self._box
+        centre, half = (low + high) / 2, (high - low) / 2
+        right = np.cross(self._up, self._direction)
+        right /= np.linalg.norm(right)
+        axes = np.stack([right, np.cross(self._direction, right), self._direction])
+        corners = np.array([np.where(corner, half, -half) for corner in np.ndindex(2, 2, 2)]) @ axes.T
+        tangent = np.tan(np.radians(VIEW_ANGLE_DEG) / 2)
+        reach = np.maximum(np.abs(corners[:, 0]) * self.size_px[1] / self.size_px[0], np.abs(corners[:, 1])) / tangent
+        distance = FILL * (corners[:, 2] + reach).max()
         self.camera.SetViewAngle(VIEW_ANGLE_DEG)
         self.camera.SetFocalPoint(*centre)
         self.camera.SetPosition(*(centre + distance * self._direction))
         self.camera.SetViewUp(*self._up)
         self.renderer.ResetCameraClippingRange()
+
+    def _visible_box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds of all that is drawn: the managers build their actors on a first render."""
+        self.window.Render()
+        bounds = np.array(self.renderer.ComputeVisiblePropBounds())
+        if bounds[0] > bounds[1]:
+            return np.full(3, -EMPTY_RADIUS_MM), np.full(3, EMPTY_RADIUS_MM)
+        return bounds[::2], bounds[1::2]
 
     def _remove_nodes(self) -> None:
         scene = self.app.mrmlScene()
