@@ -234,6 +234,14 @@ def test_damage_inside_compressed_voxels_is_never_silent(tmp_path, suffix, share
     assert seen is None or np.array_equal(seen.array, right)
 
 
+@pytest.mark.parametrize("flags", [0x20, 0x40, 0x80, 0x02])
+def test_gzip_flags_that_itk_would_stumble_over(tmp_path, flags):
+    raw = bytearray(_damage_base(tmp_path, ".nii.gz"))
+    raw[3] |= flags
+    (tmp_path / "v.nii.gz").write_bytes(raw)
+    refused(lambda: read_volume(tmp_path / "v.nii.gz"), "damaged")
+
+
 def test_gzip_bomb_and_impossible_size(tmp_path):
     raw = bytearray(_nifti(tmp_path / "v.nii").read_bytes())
     raw[40:56] = struct.pack("<8h", 3, 32000, 32000, 32000, 1, 1, 1, 1)

@@ -103,7 +103,7 @@ def _decode_with_gdcm(file: DicomFile, dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         values = sitk.GetArrayFromImage(sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")).astype(np.float64)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # SimpleITK: damaged text gives UnicodeDecodeError
         raise InputError(f"{file.shown}: compressed as {syntax.name}, for which no decoder is installed; install "
                          "pylibjpeg with its plug-ins, or decompress the series (dcmdjpeg, gdcmconv --raw)") from error
     slope, intercept = float(dataset.get("RescaleSlope", 1.0)), float(dataset.get("RescaleIntercept", 0.0))

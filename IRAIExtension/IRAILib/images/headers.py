@@ -23,6 +23,8 @@ MAX_IMAGE_BYTES = 16 * 2**30
 FORMS_AGREE_MM = 0.1
 """sform and qform may differ by this much at the corners (float32 rounding is a hundred times less)."""
 _CHUNK = 2**22
+_GZIP_ODD_FLAGS = 0xE2
+"""Reserved bits and the header's checksum: Python passes over them, zlib stops there, and ITK doesn't notice."""
 _NRRD_BYTES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4, "double": 8,
                "longlong": 8, "ulonglong": 8}
 _NRRD_SAME = {"signed char": "char", "int8": "char", "int8_t": "char", "unsigned char": "uchar", "uint8": "uchar",
@@ -54,8 +56,11 @@ class NiftiHeader:
 def check_nifti(path: Path) -> NiftiHeader:
     """Read a NIfTI header and every byte behind it. Raises InputError: truncated, damaged, no or two orientations."""
     with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
+        magic = raw.read(4)
         raw.seek(0)
+        zipped = magic[:2] == b"\x1f\x8b"
+        if zipped and len(magic) == 4 and magic[3] & _GZIP_ODD_FLAGS:
+            raise InputError(f"{path}: the compressed data is damaged (gzip flags); copy or export it again")
         stream: BinaryIO = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
         try:
             start = stream.read(348)

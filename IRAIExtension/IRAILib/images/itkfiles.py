@@ -49,7 +49,7 @@ def read_image(path: Path):
     header = _check_header(path)
     try:
         image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # SimpleITK: damaged text gives UnicodeDecodeError
         raise InputError(f"{path}: can't be read as an image; it is truncated, damaged or of another kind") from error
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
@@ -112,7 +112,7 @@ def write_volume(volume: Volume, path: str | Path, *, header: dict[str, str] | N
             image.SetMetaData(key, value)
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # SimpleITK: damaged text gives UnicodeDecodeError
             raise InputError(f"{path}: can't be written; is the disk full?") from error
 
 

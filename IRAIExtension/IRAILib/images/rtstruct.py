@@ -34,7 +34,10 @@ def read_rtstruct(dataset, wanted: int | str | None, reference: Volume, shown: s
     rasterised on their own planes and then interpolated by signed distance.
     Raises: InputError (no such ROI, no closed contour, contours across the slices), FrameMismatchError.
     """
-    regions = {int(r.ROINumber): r for r in dataset.get("StructureSetROISequence") or []}
+    try:
+        regions = {int(r.ROINumber): r for r in dataset.get("StructureSetROISequence") or []}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{shown}: the list of regions is damaged; export the RTSTRUCT again") from error
     labels = [Label(n, str(r.get("ROIName", ""))) for n, r in regions.items()]
     label = choose_label(labels, wanted, shown)
     frame = str(regions[label.number].get("ReferencedFrameOfReferenceUID", "")) or None
@@ -51,7 +54,7 @@ def _closed(dataset, number: int, where: str) -> list[np.ndarray]:
     """(n, 3) RAS mm of every closed contour of a region."""
     out, other = [], set()
     for region in dataset.get("ROIContourSequence") or []:
-        if int(region.get("ReferencedROINumber", -1)) != number:
+        if str(region.get("ReferencedROINumber", "")) != str(number):
             continue
         for item in region.get("ContourSequence") or []:
             kind = str(item.get("ContourGeometricType", ""))

@@ -74,7 +74,7 @@ def _read_layers(path: Path, fields: dict[str, str]) -> tuple[list[np.ndarray], 
 
     try:
         image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # SimpleITK: damaged text gives UnicodeDecodeError
         raise InputError(f"{path}: can't be read; it is truncated or damaged") from error
     array = sitk.GetArrayFromImage(image)
     if array.ndim == 4 and image.GetDimension() == 4:

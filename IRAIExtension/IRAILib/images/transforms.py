@@ -23,7 +23,7 @@ def read_transform(path: str | Path, to_frame: str = "moving", from_frame: str =
         raise InputError(f"{path}: no such file")
     try:
         transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # SimpleITK: damaged text gives UnicodeDecodeError
         raise InputError(f"{path}: can't be read as an ITK transform; it is damaged or of another kind") from error
     if transform.GetDimension() != 3:
         raise InputError(f"{path}: is a transform in {transform.GetDimension()}D; a 3D transform is needed")
@@ -45,7 +45,7 @@ def write_transform(transform: Transform, path: str | Path) -> None:
     with replacing(path) as temporary:
         try:
             sitk.WriteTransform(transform.to_sitk(), str(temporary))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # SimpleITK: damaged text gives UnicodeDecodeError
             raise InputError(f"{path}: this transform can't be written in this format; use .h5") from error
 
 
