@@ -29,7 +29,8 @@ class MarginPart:
         self.showTrafficLight(document.get("surface_share"), threshold)
         rows = table_rows(document, threshold) if document else []
         self.ui.marginTable.setVisible(bool(rows))
-        fillTable(self.ui.marginTable, [_("Quantity"), _("Value"), _("Unit")], rows)
+        fillTable(self.ui.marginTable, [_("Quantity"), _("Value")],
+                  [(name, f"{value} {unit}".strip()) for name, value, unit in rows])
         self.ui.showWidget.setVisible(bool(document))
         return view
 

@@ -14,8 +14,9 @@ class RegisterPart:
         for text, model in ((_("None: the scans share a frame"), SAME_FRAME), (_("Rigid"), RIGID),
                             (_("Deformable, inside the organ"), DEFORMABLE)):
             self.ui.modelSelector.addItem(text, model)
-        names = {"auto": _("Best that is installed"), "convex": _("ConvexAdam (PyTorch)"), "bspline": _("B-spline (SimpleITK)"),
-                 "greedy": _("Greedy (picsl-greedy)"), "elastix": _("Elastix (itk-elastix)")}
+        names = {"auto": _("Best that is installed"), "convex": _("ConvexAdam (PyTorch)"),
+                 "bspline": _("B-spline (SimpleITK)"), "greedy": _("Greedy (picsl-greedy)"),
+                 "elastix": _("Elastix (itk-elastix)")}
         for engine in ENGINES:
             self.ui.engineSelector.addItem(names[engine], engine)
         self.ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChosen)
@@ -37,7 +38,8 @@ class RegisterPart:
         self.ui.progressBar.hide()
 
     def update(self, parameters, case, zone):
-        from IRAILib.scene.ablation import is_accepted, quality_rows
+        from IRAILib.scene.ablation import is_accepted
+        from IRAILib.scene.ablation_quality import quality_rows
         from IRAILib.scene.ablation_results import read_record
 
         self._updating = True
@@ -59,9 +61,9 @@ class RegisterPart:
         self.ui.acceptButton.setEnabled(done and not document.get("refused")
                                         and not is_accepted(parameters.registration))
         self.ui.redoButton.setEnabled(done)
-        fillTable(self.ui.qualityTable, [_("Quantity"), _("Value")],
-                  [(name, value) for name, value, _verdict in quality_rows(document)] if document else [],
-                  [verdict for _name, _value, verdict in quality_rows(document)] if document else [], stretch=1)
+        rows = quality_rows(document)
+        fillTable(self.ui.qualityTable, [_("Quantity"), _("Value")], [row[:2] for row in rows],
+                  [row[2] for row in rows], stretch=1)
         self.owner.say(self.ui.registerNeedsLabel, view.needs)
         self.owner.say(self.ui.registerGaveLabel, view.gave)
         self.owner.say(self.ui.progressLabel, self.status)

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import __version__
 from ..geometry import InputError, LinearTransform, RefusedError, Transform, resample
+from .ablation_quality import quality_rows
 from .ablation_results import read_record, write_margin, write_record
 from .changes import SceneChange, link_parts, part_of, parts_of, put_in_folder
 from .nodes import SegmentRef, mask_from_segment, points_from_markups, volume_from_node
@@ -84,7 +85,7 @@ def register_case(case: AblationCase, options=None, *, previous: Any = None, pro
             "vtkMRMLScalarVolumeNode", f"{case.pre.GetName()} (registered)", "registration.image"))
         _same_window(image, case.pre)
         table = rows_to_table(change.add("vtkMRMLTableNode", "Registration quality", "registration.table"),
-                              ["Quantity", "Value"], [[name, value] for name, value, _ in quality_rows(document)])
+                              ["Quantity", "Value", "Verdict"], [list(row) for row in quality_rows(document)])
         record = write_record(change, "Registration record", "registration.record", document)
         link_parts(record, {"transform": node, "registered": image, "table": table})
         record.SetNodeReferenceID("IRAI.Fixed", case.post.GetID())
@@ -143,19 +144,6 @@ def measure_margin(case: AblationCase, registration: Any = None, options=None, *
         put_in_folder(change.added, case.folder)
     say(1.0, "Done")
     return record
-
-
-def quality_rows(document: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows (quantity, value, "good" | "bad" | "") of a registration record, for tables."""
-    rows = [("Method", document.get("method", ""), "")]
-    for name, value in (document.get("quality") or {}).items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            rows.append((name.replace("_", " "), f"{value:.2f}", ""))
-    if document.get("local_tre_mm") is not None:
-        rows.append(("Error near the zone, 1 sigma (mm)", f"{document['local_tre_mm']:.1f}", ""))
-    refused = document.get("refused")
-    rows.append(("Verdict", refused or "no objection; look at it before you accept", "bad" if refused else "good"))
-    return rows
 
 
 def _both_volumes(case: AblationCase):

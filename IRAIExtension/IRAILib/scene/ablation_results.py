@@ -104,12 +104,13 @@ def table_rows(document: dict[str, Any], threshold_mm: float) -> list[list]:
     place = document.get("thinnest") or {}
     clock = f", {place['clock']} o'clock" if place.get("clock") else ""
     rows = [
-        ["Minimal ablative margin (MAM)", document.get("mam_mm"), "mm"],
-        ["MAM, 95 % interval", None if not interval else f"{interval[0]:.1f} to {interval[1]:.1f}", "mm"],
+        ["Minimal margin (MAM)", document.get("mam_mm"), "mm"],
+        ["95 % interval", None if not interval else f"{interval[0]:.1f} to {interval[1]:.1f}", "mm"],
+        [f"Probability of under {threshold_mm:g} mm", _percent(document.get("probability_mam_below_threshold")), "%"],
         ["Thinnest place", f"{place['words']}{clock}" if place else None, ""],
-        ["Margin, 1st percentile of the surface", document.get("p1_mm"), "mm"],
-        ["Margin, 5th percentile", document.get("p5_mm"), "mm"],
-        ["Margin, median", document.get("p50_mm"), "mm"],
+        ["1st percentile", document.get("p1_mm"), "mm"],
+        ["5th percentile", document.get("p5_mm"), "mm"],
+        ["Median", document.get("p50_mm"), "mm"],
         ["Surface under 0 mm", _percent(share.get("below_0")), "%"],
         [f"Surface 0 to {threshold_mm:g} mm", _percent(share.get(f"0_to_{threshold_mm:g}")), "%"],
         [f"Surface over {threshold_mm:g} mm", _percent(share.get(f"above_{threshold_mm:g}")), "%"],
@@ -117,15 +118,15 @@ def table_rows(document: dict[str, Any], threshold_mm: float) -> list[list]:
         ["Residual tumour", document.get("residual_tumor_ml"), "ml"],
         ["Tumour", document.get("tumor_ml"), "ml"],
         ["Ablation zone", document.get("ablation_ml"), "ml"],
-        [f"Probability of a MAM under {threshold_mm:g} mm", _percent(document.get("probability_mam_below_threshold")), "%"],
+        ["Wanted but not ablated", document.get("tissue_at_risk_ml"), "ml"],
         ["Dice of tumour and zone", document.get("dice"), ""],
-        ["Tissue inside the wanted margin, not ablated", document.get("tissue_at_risk_ml"), "ml"],
-        ["Subcapsular surface, left out", _percent(document.get("subcapsular_share")), "%"],
+        ["Subcapsular, left out", _percent(document.get("subcapsular_share")), "%"],
         ["Least margin there", document.get("subcapsular_min_mm"), "mm"],
-        ["Perivascular surface", _percent(document.get("perivascular_share")), "%"],
+        ["Perivascular", _percent(document.get("perivascular_share")), "%"],
         ["Least margin near a vessel", document.get("perivascular_min_mm"), "mm"],
+        ["Margin if only rigid", (document.get("registration") or {}).get("rigid_mam_mm"), "mm"],
     ]
-    return [[name, value if isinstance(value, str) else f"{value:.2f}", unit]
+    return [[name, value if isinstance(value, str) else f"{value:.2f}" if not unit else f"{value:.1f}", unit]
             for name, value, unit in rows if value is not None]
 
 
