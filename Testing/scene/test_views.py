@@ -289,6 +289,22 @@ def test_scalars_are_coloured_by_their_table(scene):
     assert changed[1].min() > 150
 
 
+def test_a_legend_that_was_there_before_the_view_is_drawn_once(scene):
+    """Slicer's manager overlooks it; and it must not be left over when it is hidden."""
+    model = ball((0, 0, 0))
+    model.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    with ThreeDView(SIZE, background=((0, 0, 0), (0, 0, 0))) as first:
+        bare = first.image()
+        legend = add_color_legend(model)
+        shown = first.image()
+        with ThreeDView(SIZE, background=((0, 0, 0), (0, 0, 0))) as second:
+            np.testing.assert_array_equal(second.image(), shown)
+            legend.SetVisibility(False)
+            np.testing.assert_array_equal(second.image(), bare)
+        np.testing.assert_array_equal(first.image(), bare)
+    assert (shown != bare).any()
+
+
 def test_translucent_surfaces_stay_visible():
     """With multi-sampling and depth peeling they vanish."""
     ball((0, 0, 0), 10.0, (1.0, 0.0, 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ CAPTION_MARGIN_PX = 8
 PIXELS_PER_POINT_OF_TEXT = 32
 """View width over this is the height of captions: they stay readable when a picture is shown small."""
 
+PNG_LEVEL = 6
+"""zlib's default: level 9 takes ten times as long for a few per cent on smooth backgrounds."""
+
+_open_views: weakref.WeakSet[OffscreenView] = weakref.WeakSet()
 _numbers = itertools.count(1)
 
 
@@ -26,7 +31,7 @@ def write_png(image: np.ndarray, path: str | Path) -> Path:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
-        Image.fromarray(np.ascontiguousarray(image, np.uint8)).save(temporary, format="PNG", optimize=True)
+        Image.fromarray(np.ascontiguousarray(image, np.uint8)).save(temporary, format="PNG", compress_level=PNG_LEVEL)
     return target
 
 
@@ -69,6 +74,7 @@ class OffscreenView:
         self.group = slicer.vtkMRMLDisplayableManagerGroup()
         self.group.SetRenderer(self.renderer)
         self.group.Initialize(self._factory, self.renderer)
+        _open_views.add(self)
 
     def __enter__(self):
         return self
@@ -130,6 +136,7 @@ class OffscreenView:
         """Free the window and take the view's nodes out of the scene. A closed view can't be used again."""
         if self.node is None:
             return
+        _open_views.discard(self)
         self.group.SetMRMLDisplayableNode(None)
         self._remove_nodes()
         self.node = None
@@ -140,6 +147,26 @@ class OffscreenView:
 
     def _remove_nodes(self) -> None:
         raise NotImplementedError
+
+    def _attach(self, node) -> None:
+        """Give the view its node, and its managers what was in the scene before them."""
+        import slicer
+
+        self.node = node
+        self.group.SetMRMLDisplayableNode(node)
+        legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+        if legends:
+            # Slicer's legend manager only knows legends that are added after it.
+            for view in _open_views:
+                view._remove_legends()
+            for legend in legends:
+                self.app.mrmlScene().InvokeEvent(slicer.vtkMRMLScene.NodeAddedEvent, legend)
+
+    def _remove_legends(self) -> None:
+        for renderer in list(self.window.GetRenderers()):
+            for prop in list(renderer.GetViewProps()):
+                if prop.IsA("vtkSlicerScalarBarActor"):
+                    renderer.RemoveViewProp(prop)
 
     def _hide_others(self) -> list:
         import slicer
