@@ -29,15 +29,26 @@ class AblationMarginActions:
             return None
 
     def segmentFromClicks(self, parameters):
-        """Make the chosen target from its clicks and choose it."""
-        from IRAILib.scene.clicks import segment_from_clicks
+        """Make the chosen target from its clicks and choose it. Raises InputError, RefusedError (no contrast)."""
+        from IRAILib.scene.changes import SceneChange
+        from IRAILib.scene.nodes import SegmentRef
+        from IRAILib.scene.segmentation import segment_seeded
 
         name = parameters.clicksTarget
-        volume = parameters.preVolume if name == "tumor" else parameters.postVolume
-        ref = segment_from_clicks(volume, parameters.clicksInside, parameters.clicksOutside, target=name,
-                                  into=segmentOf(parameters, name) or parameters.getValue(name + "Segmentation"))
-        chooseSegment(parameters, name, ref)
-        return ref
+        volume, title, nodeName = ((parameters.preVolume, "Tumour", "Before") if name == "tumor"
+                                   else (parameters.postVolume, "Ablation zone", "After"))
+        node = parameters.getValue(name + "Segmentation")
+        current = segmentOf(parameters, name)
+        if current is not None:
+            title = current.node.GetSegmentation().GetSegment(current.segment_id).GetName()
+        with SceneChange() as change:
+            if node is None:
+                node = change.add("vtkMRMLSegmentationNode", nodeName, "segmentation")
+                node.CreateDefaultDisplayNodes()
+            segmentID, result = segment_seeded(volume, parameters.clicksInside, parameters.clicksOutside, node,
+                                               name=title)
+        chooseSegment(parameters, name, SegmentRef(node, segmentID))
+        return result
 
     def register(self, parameters, progress=None, cancelled=None):
         """Register the scans. A margin measured with an earlier registration is removed: it is no longer true."""
@@ -104,4 +115,6 @@ class AblationMarginActions:
         """Write margin.json, margin.csv, report.html and scene.mrb. Returns the files."""
         from IRAILib.scene.ablation_report import write_case_report
 
-        return write_case_report(caseFrom(parameters), parameters.margin, pathlib.Path(parameters.reportFolder))
+        moved = parameters.model != SAME_FRAME
+        return write_case_report(caseFrom(parameters), parameters.margin, pathlib.Path(parameters.reportFolder),
+                                 registration=parameters.registration if moved else None)

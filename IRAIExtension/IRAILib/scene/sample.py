@@ -29,6 +29,7 @@ def load_sample_case(**options) -> tuple[AblationCase, Any]:
         for volume in (truth.pre, truth.post):
             node = volume_to_node(volume, change.add("vtkMRMLScalarVolumeNode", volume.name, "sample.volume"))
             node.SetAttribute("DICOM.Modality", "CT")
+            node.SetAttribute("IRAI.Synthetic", "1")
             node.GetDisplayNode().SetAutoWindowLevel(False)
             node.GetDisplayNode().SetWindowLevel(WINDOW, LEVEL)
             volumes.append(node)
