@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import CancelledError, InputError, Mask, MissingPackageError, RefusedError, Volume, resample
+from ..geometry import CancelledError, InputError, Mask, MissingPackageError, RefusedError, Volume
 from .bundle_config import TRUST_HINT, InferencePlan, inference_plan, read_config, trusted_network
 from .card import BundleCard, read_card
-from .orient import network_grid
+from .orient import network_grid, resample_to_the_edge
 
 Progress = Callable[[float, str], None]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -118,7 +118,7 @@ def _run_monai(volume: Volume, card: BundleCard, trust: bool, device: str, watch
         network = _loaded_network(card, config, plan, trust).to(device).eval()
         watch.tell(0.1, "Resampling")
         grid = network_grid(volume.grid, plan.orientation, plan.spacing_mm)
-        image = resample(volume, grid, outside=float(volume.array.min()))
+        image = resample_to_the_edge(volume, grid)
         tensor = torch.from_numpy(np.ascontiguousarray(image.array.transpose(2, 1, 0)))[None]
         tensor = _intensities(tensor, plan, card)[None]
         logits = _slide(network, tensor, plan, device, watch, card)
@@ -136,11 +136,22 @@ def _trusted_plan(card: BundleCard, config: dict[str, Any]) -> InferencePlan:
         from monai.bundle import ConfigParser
 
         parser = ConfigParser({**config, "bundle_root": str(card.folder)})
-        evaluated = {key: parser[key] for key in ("preprocessing", "inferer", "postprocessing") if key in config}
-        for key in list(config):
-            if isinstance(config[key], str) and config[key].startswith("$"):
-                plain[key] = parser.get_parsed_content(key)
-        return inference_plan(card.folder, {**plain, **evaluated})
+
+        def evaluated(value: Any, name: str) -> Any:
+            if isinstance(value, dict):
+                return {key: evaluated(item, f"{name}#{key}" if name else key) for key, item in value.items()}
+            if isinstance(value, list):
+                return [evaluated(item, f"{name}#{n}") for n, item in enumerate(value)]
+            runs = isinstance(value, str) and value.startswith("$")
+            return parser.get_parsed_content(name) if runs else value
+
+        sections = {key: plain[key] for key in ("preprocessing", "inferer") if key in plain}
+        try:
+            return inference_plan(card.folder, {**plain, **evaluated(sections, "")})
+        except RefusedError:
+            raise
+        except Exception as error:
+            raise InputError(f"{card.folder}: an expression of the configuration failed ({error})") from error
 
 
 def _loaded_network(card: BundleCard, config: dict[str, Any], plan: InferencePlan, trust: bool):
@@ -258,7 +269,7 @@ def _labels_on(volume: Volume, logits: np.ndarray, image: Volume, plan: Inferenc
     labels = np.zeros(volume.array.shape, np.uint8 if len(logits) < 255 else np.uint16)
     for channel, values in enumerate(logits):
         part = Volume(np.ascontiguousarray(values.transpose(2, 1, 0)), image.grid)
-        back = resample(part, volume.grid, outside=float(values.min())).array
+        back = resample_to_the_edge(part, volume.grid).array
         if best is None:
             best = back.copy()
             continue

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..geometry.distance import euclidean_distance_mm
 from .rays import boundary_radii, cast_rays, distance_to_surface
+from .tissue import BEYOND_THE_IMAGE
 
 BAND_SHARE = 0.15
 """Width of the band round the surface in which voxels decide for themselves, as a share of the radius."""
@@ -24,13 +25,14 @@ def voxel_evidence(raw: np.ndarray, spacing_kji_mm: np.ndarray, centre_mm: np.nd
 
 
 def add_satellites(evidence: np.ndarray, raw: np.ndarray, surrounding: np.ndarray, spacing_kji_mm: np.ndarray,
-                   radius_mm: float) -> np.ndarray:
+                   radius_mm: float, forbidden: np.ndarray) -> np.ndarray:
     """Evidence with the blobs that touch the main one and lie in the same tissue.
 
     Each gets a surface of its own, so a satellite can't leak either; one whose rim isn't mostly `surrounding`
-    (muscle behind the capsule, a neighbouring organ) is left out.
+    (muscle behind the capsule, a neighbouring organ), or that is larger than what it hangs on, is left out.
 
     Args: evidence: of the main blob. raw: of the voxels alone. surrounding: bool, voxels of the outside tissue.
+        forbidden: (n, 3) index of the outside seeds; a blob that holds one is left out.
     """
     from scipy import ndimage
 
@@ -54,13 +56,15 @@ def add_satellites(evidence: np.ndarray, raw: np.ndarray, surrounding: np.ndarra
         tried |= distance < finest
         rim = (distance > 0.7 * finest) & (distance < 3.0 * finest) & (away > finest)
         touches = bool(((own > 0) & ~main & (away <= 1.5 * finest)).any())
-        if touches and rim.any() and surrounding[rim].mean() >= SURROUNDED:
+        smaller = np.count_nonzero(own > 0) <= np.count_nonzero(main)
+        allowed = not (distance[tuple(forbidden.T)] < 0).any()
+        if touches and smaller and allowed and rim.any() and surrounding[rim].mean() >= SURROUNDED:
             evidence = np.maximum(evidence, own)
     return evidence
 
 
 def _own_evidence(raw: np.ndarray, spacing_kji_mm: np.ndarray, centre_mm: np.ndarray, depth_mm: float):
     rays = cast_rays(raw, spacing_kji_mm, centre_mm, 8.0 * depth_mm + 6.0)
-    radii = boundary_radii(np.nan_to_num(rays.values, nan=-3.0), rays.distances_mm, max(1.0, float(spacing_kji_mm.min())))
+    radii = boundary_radii(np.nan_to_num(rays.values, nan=BEYOND_THE_IMAGE), rays.distances_mm, max(1.0, float(spacing_kji_mm.min())))
     distance = distance_to_surface(raw.shape, spacing_kji_mm, centre_mm, radii)
     return voxel_evidence(raw, spacing_kji_mm, centre_mm, radii), distance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry import Grid, InputError
+from ..geometry import Grid, InputError, Volume, resample
 
 _AXIS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
@@ -50,3 +50,14 @@ def network_grid(grid: Grid, axcodes: str | None, spacing_mm: tuple[float, float
     if not np.isfinite(wanted).all() or (wanted > 50.0).any():
         raise InputError(f"the model's spacing {tuple(spacing_mm)} mm is absurd; the model's files are damaged")
     return out.resampled_grid(np.where(wanted > 0, wanted, out.spacing_mm))
+
+
+def resample_to_the_edge(volume: Volume, grid: Grid) -> Volume:
+    """Linear, with the outermost voxels repeated outwards: two grids over one box end up to half a voxel apart."""
+    low = np.floor(volume.grid.indices_kji(grid.corners_ras()).min(axis=0))
+    high = np.ceil(volume.grid.indices_kji(grid.corners_ras()).max(axis=0))
+    before = np.maximum(0, -low).astype(int) + 1
+    after = np.maximum(0, high - np.array(volume.array.shape) + 1).astype(int) + 1
+    array = np.pad(volume.array, list(zip(before, after, strict=True)), mode="edge")
+    start = (-int(before[0]), -int(before[1]), -int(before[2]))
+    return resample(Volume(array, volume.grid.cropped_grid(start, array.shape), volume.name), grid)

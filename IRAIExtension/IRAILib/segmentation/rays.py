@@ -22,6 +22,8 @@ RELUCTANCE = 6.0
 """Evidence against the lesion (in log-likelihood) after which what lies behind it hardly counts any more."""
 JUMP_COST, JUMP_CAP = 1.5, 60.0
 """Price of a neighbour one radius step away, and the most that any difference costs."""
+REFINE_STEPS, REFINE_JUMP_COST, FORBIDDEN = 5, 0.5, 1e4
+"""The stiff surface rounds off the ends of a long lesion: near it (5 steps are a third) a softer one may follow."""
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +42,7 @@ def sphere() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return vectors, np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
 
 
-def smoothest_choice(cost: np.ndarray, iterations: int = 30) -> np.ndarray:
+def smoothest_choice(cost: np.ndarray, jump_cost: float = JUMP_COST, iterations: int = 20) -> np.ndarray:
     """The label of every direction that minimises its cost plus the price of differing from its neighbours.
 
     Min-sum belief propagation, messages damped by half; the price is linear and capped.
@@ -59,9 +61,9 @@ def smoothest_choice(cost: np.ndarray, iterations: int = 30) -> np.ndarray:
         sent = belief[:, source] - message[:, reverse]
         lowest = sent.min(axis=0)
         for k in range(1, labels):
-            np.minimum(sent[k], sent[k - 1] + JUMP_COST, out=sent[k])
+            np.minimum(sent[k], sent[k - 1] + jump_cost, out=sent[k])
         for k in range(labels - 2, -1, -1):
-            np.minimum(sent[k], sent[k + 1] + JUMP_COST, out=sent[k])
+            np.minimum(sent[k], sent[k + 1] + jump_cost, out=sent[k])
         sent = np.minimum(sent, lowest + JUMP_CAP) - lowest
         message += 0.5 * (sent - message)
     return (cost_by_label + (collect @ message.T).T).argmin(axis=0)
@@ -111,7 +113,9 @@ def boundary_radii(evidence: np.ndarray, distances_mm: np.ndarray, smallest_mm: 
     gain = np.cumsum(np.where(weight > 0, weight * np.exp(-against / RELUCTANCE), weight), axis=1)
     radii = np.geomspace(smallest_mm, max(distances_mm[-1], 1.5 * smallest_mm), RADII)
     cost = -np.stack([np.interp(radii, distances_mm, row) for row in gain])
-    return radii[smoothest_choice(cost)]
+    first = smoothest_choice(cost)
+    too_far = np.abs(np.arange(RADII) - first[:, None]) > REFINE_STEPS
+    return radii[smoothest_choice(np.where(too_far, FORBIDDEN, cost), REFINE_JUMP_COST, 10)]
 
 
 @lru_cache(maxsize=1)

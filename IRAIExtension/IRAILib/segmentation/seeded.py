@@ -24,6 +24,9 @@ MOST_SEEDS = 24
 """Scribbles are thinned to this many points of each kind."""
 MOST_VOXELS = 3_000_000
 CLICK_JITTER_MM = 1.5
+MIXED = 1.5
+"""An outside click whose surroundings spread over more than this many contrasts lies on an edge: its place counts,
+its values do not."""
 MODEL_SIGMA_MM = 0.5
 """What clicks and contrast can't tell: readers' habits at the rim (see Docs/benchmarks.md, seeded segmentation)."""
 
@@ -40,7 +43,7 @@ class SeededOptions:
 
     max_radius_mm: float = 60.0
     satellites: bool = True
-    ensemble: int = 4
+    ensemble: int = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,16 +217,18 @@ def _smallest(region: _Region) -> float:
 
 def _first_tissue(region: _Region, centre: np.ndarray, options: SeededOptions) -> Tissue:
     inside, spread = median_and_spread(values_near(region.image, region.spacing, region.inside_mm))
-    inner = [p for p in region.outside_mm
-             if np.all((p >= 0) & (p <= (np.array(region.image.shape) - 1) * region.spacing))]
-    if not inner:
+    tissue = None
+    inner = np.array([p for p in region.outside_mm
+                      if np.all((p >= 0) & (p <= (np.array(region.image.shape) - 1) * region.spacing))])
+    if len(inner):
+        if np.linalg.norm(inner[:, None] - region.inside_mm[None], axis=2).min() < 0.5:
+            raise InputError("an inside and an outside seed are at the same place; move one of them")
+        middles = np.array([np.median(values_near(region.image, region.spacing, p[None])) for p in inner])
+        unlike = np.abs(middles - inside) >= 0.5 * np.median(np.abs(middles - inside))
+        tissue = Tissue(inside, spread, *median_and_spread(values_near(region.image, region.spacing, inner[unlike])))
+    if tissue is None or tissue.outside_spread > MIXED * tissue.contrast:
         rays = cast_rays(region.image, region.spacing, centre, min(40.0, options.max_radius_mm))
         tissue = guess_outside(rays, inside, spread, _smallest(region))
-    else:
-        if np.linalg.norm(np.array(inner)[:, None] - region.inside_mm[None], axis=2).min() < 0.5:
-            raise InputError("an inside and an outside seed are at the same place; move one of them")
-        outside, outside_spread = median_and_spread(values_near(region.image, region.spacing, np.array(inner)))
-        tissue = Tissue(inside, spread, outside, outside_spread)
     if tissue.contrast < 1e-6 * max(1.0, abs(inside)):
         raise RefusedError("the image is the same inside and outside the seeds: nothing to segment; "
                            "move the seeds or choose another image")
@@ -273,8 +278,10 @@ def _grow(region: _Region, tissue: Tissue, centre: np.ndarray, radii: np.ndarray
             _, own = _surface(region, tissue, seed, options.max_radius_mm)
             evidence = np.maximum(evidence, voxel_evidence(raw, region.spacing, seed - shift, own))
     if options.satellites:
+        seeds = np.round((region.outside_mm - shift) / region.spacing).astype(int)
+        seeds = seeds[((seeds >= 0) & (seeds < image.shape)).all(axis=1)]
         evidence = add_satellites(evidence, raw, np.abs(image - tissue.outside) < 0.5 * tissue.contrast,
-                                  region.spacing, float(np.median(radii)))
+                                  region.spacing, float(np.median(radii)), seeds)
     return _seeded_voxels(evidence, region, shift), low
 
 
@@ -303,9 +310,20 @@ def _probability(evidence: np.ndarray, region: _Region, start: np.ndarray) -> np
     inside[at] = True
     label, _ = ndimage.label(inside)
     keep = np.isin(label, np.unique(label[at]))
-    keep = ndimage.binary_fill_holes(keep)
+    holes, _ = ndimage.label(ndimage.binary_fill_holes(keep) & ~keep)
+    wanted = _wanted_holes(holes, region, start)
+    keep |= (holes > 0) & wanted[holes]
     probability = 1.0 / (1.0 + np.exp(-2.0 * smooth))
     return np.where(keep, np.maximum(probability, 0.5), np.minimum(probability, 0.499)).astype(np.float32)
+
+
+def _wanted_holes(holes: np.ndarray, region: _Region, start: np.ndarray) -> np.ndarray:
+    """Per label of the holes whether it is filled: not where somebody clicked outside."""
+    wanted = np.ones(int(holes.max()) + 1, bool)
+    at = np.round(region.outside_mm / region.spacing).astype(int) - start
+    at = at[((at >= 0) & (at < holes.shape)).all(axis=1)]
+    wanted[holes[tuple(at.T)]] = False
+    return wanted
 
 
 def _boundary_sigma(region: _Region, tissue: Tissue, centre: np.ndarray, radii: np.ndarray,

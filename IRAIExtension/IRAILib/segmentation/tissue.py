@@ -10,7 +10,10 @@ from .rays import Rays, boundary_radii
 
 CLICK_RADIUS_MM = 2.5
 EVIDENCE_LIMIT = 3.0
-INSIDE_SHARES, OUTSIDE_SHARES = (0.45, 0.5), (0.15, 0.25)
+BEYOND_THE_IMAGE = -0.05
+INSIDE_SHARES, OUTSIDE_SHARES = (0.2, 0.5), (0.15, 0.25)
+HETEROGENEITY = 2.0
+OTHER_SIGMAS = 3.0
 OTHER_TISSUE = 0.9
 """A value further from the lesion than this many contrasts, on either side, is another tissue (fat, air, bone)."""
 STEP_WIDTH_MM, STEEPNESS = 2.0, 3.0
@@ -39,11 +42,13 @@ class Tissue:
     def spreads(self) -> tuple[float, float]:
         """Inside and outside standard deviation, held within shares of the contrast so that no class wins all."""
         c = max(self.contrast, 1e-6)
-        return (float(np.clip(self.inside_spread, INSIDE_SHARES[0] * c, INSIDE_SHARES[1] * c)),
+        inside = HETEROGENEITY * self.inside_spread
+        return (float(np.clip(inside, INSIDE_SHARES[0] * c, INSIDE_SHARES[1] * c)),
                 float(np.clip(self.outside_spread, OUTSIDE_SHARES[0] * c, OUTSIDE_SHARES[1] * c)))
 
     def evidence(self, values: np.ndarray, slope_per_mm: np.ndarray | None = None) -> np.ndarray:
-        """Log-likelihood ratio inside : outside, clipped to +-`EVIDENCE_LIMIT`; nan counts as outside.
+        """Log-likelihood ratio inside : outside, clipped to +-`EVIDENCE_LIMIT`; nan (beyond the image) says
+        next to nothing.
 
         A slope much steeper than the step between the two classes is the partial volume of a third tissue
         (the capsule between liver and fat passes through the lesion's values), and counts against.
@@ -51,12 +56,12 @@ class Tissue:
         s_in, s_out = self.spreads
         inside = -0.5 * ((values - self.inside) / s_in) ** 2 - np.log(s_in)
         outside = -0.5 * ((values - self.outside) / s_out) ** 2 - np.log(s_out)
-        other = -0.5 * (OTHER_TISSUE * self.contrast / s_in) ** 2 - np.log(s_in)
+        other = -0.5 * min(OTHER_TISSUE * self.contrast / s_in, OTHER_SIGMAS) ** 2 - np.log(s_in)
         if slope_per_mm is not None:
             excess = slope_per_mm * STEP_WIDTH_MM / max(self.contrast, 1e-6) - 1.0
             other = other + STEEPNESS * np.clip(excess, 0.0, 2.0)
         ratio = np.clip(inside - np.maximum(outside, other), -EVIDENCE_LIMIT, EVIDENCE_LIMIT)
-        return np.nan_to_num(ratio, nan=-EVIDENCE_LIMIT).astype(np.float32)
+        return np.nan_to_num(ratio, nan=BEYOND_THE_IMAGE).astype(np.float32)
 
     def relearned(self, rays: Rays, radii_mm: np.ndarray, *, careful: bool) -> Tissue:
         """The classes again, from the samples in and round a first surface.
