@@ -22,7 +22,7 @@ def log_vtk_messages() -> None:
     window = vtk.vtkOutputWindow()
     window.SetDisplayModeToNever()
     for event in LEVELS:
-        window.AddObserver(event, log)
+        window.AddObserver(event, log)  # type: ignore[arg-type]  (VTK takes names)
     vtk.vtkOutputWindow.SetInstance(window)
     vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
 

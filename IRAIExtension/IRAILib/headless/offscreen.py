@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,9 +50,9 @@ class OffscreenView:
 
         self.size_px = (size_px, size_px) if isinstance(size_px, int) else (int(size_px[0]), int(size_px[1]))
         self.name = f"IRAI{next(_numbers)}"
-        self.node = None
+        self.node: Any = None
         self._only: set[str] | None = None
-        self._captions: dict[str, object] = {}
+        self._captions: dict[str, Any] = {}
         window = self.window = vtk.vtkRenderWindow()
         window.ShowWindowOff()
         window.SetOffScreenRendering(True)
@@ -163,8 +164,10 @@ class OffscreenView:
                 self.app.mrmlScene().InvokeEvent(slicer.vtkMRMLScene.NodeAddedEvent, legend)
 
     def _remove_legends(self) -> None:
-        for renderer in list(self.window.GetRenderers()):
-            for prop in list(renderer.GetViewProps()):
+        renderers = self.window.GetRenderers()
+        for renderer in (renderers.GetItemAsObject(n) for n in range(renderers.GetNumberOfItems())):
+            props = renderer.GetViewProps()
+            for prop in [props.GetItemAsObject(n) for n in range(props.GetNumberOfItems())]:
                 if prop.IsA("vtkSlicerScalarBarActor"):
                     renderer.RemoveViewProp(prop)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..geometry import InputError
@@ -99,7 +101,8 @@ class SliceView(OffscreenView):
         self.node.SetOrientation(orientation)
         return self
 
-    def show(self, background, foreground=None, *, opacity: float = 0.5, label=None, label_opacity: float = 0.5,
+    def show(self, background: Any, foreground: Any = None, *, opacity: float = 0.5,
+             label: Any = None, label_opacity: float = 0.5,
              window: float | None = None, level: float | None = None):
         """Choose volumes and fit the view to the background.
 
@@ -113,7 +116,7 @@ class SliceView(OffscreenView):
         composite.SetForegroundOpacity(opacity)
         composite.SetLabelVolumeID(label.GetID() if label is not None else None)
         composite.SetLabelOpacity(label_opacity)
-        if window is not None and level is not None:
+        if background is not None and window is not None and level is not None:
             background.GetDisplayNode().AutoWindowLevelOff()
             background.GetDisplayNode().SetWindowLevel(window, level)
         if background is not None:
@@ -199,7 +202,7 @@ class SliceView(OffscreenView):
         nodes = (logic.GetSliceDisplayNode(), logic.GetSliceModelNode(), logic.GetSliceModelTransformNode(),
                  logic.GetSliceCompositeNode(), self.node)
         self._style.SetInteractor(None)
-        self._mapper.SetInputConnection(None)
+        self._mapper.RemoveAllInputConnections(0)
         self.app.applicationLogic().GetSliceLogics().RemoveItem(logic)
         logic.SetMRMLScene(None)
         for node in nodes:

@@ -183,10 +183,11 @@ def _segmentation_bounds(node) -> np.ndarray:
         if node.GetClosedSurfaceRepresentation(segment_id, surface) and surface.GetNumberOfPoints():
             low_high = surface.GetBounds()
             for corner in np.ndindex(2, 2, 2):
-                box.AddPoint(world_from_node.TransformPoint([low_high[2 * axis + corner[axis]] for axis in range(3)]))
-    bounds = np.zeros(6)
+                at = world_from_node.TransformPoint([low_high[2 * axis + corner[axis]] for axis in range(3)])
+                box.AddPoint(list(at))
+    bounds = [0.0] * 6
     if box.IsValid():
         box.GetBounds(bounds)
     else:
         node.GetRASBounds(bounds)
-    return bounds
+    return np.array(bounds)

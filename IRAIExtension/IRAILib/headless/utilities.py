@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from .errors import HeadlessAttributeError, unavailable
 
@@ -197,7 +198,7 @@ def displayPythonShell(display: bool = True):
 
 def replace_qt_functions(util) -> None:
     """Put the functions of this module into `slicer.util`. Only names that `util` has are replaced."""
-    own = {function.__name__: function for function in (
+    own: dict[str, Any] = {function.__name__: function for function in (
         tempDirectory, settingsValue, getModuleLogic, moduleNames, modulePath, startupEnvironment, pip_install,
         pip_uninstall, tryWithErrorDisplay, displayPythonShell)}
     own.update({name: _raising(name, instead) for name, instead in RAISING.items()})

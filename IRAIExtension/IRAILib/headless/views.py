@@ -14,6 +14,11 @@ from .threedview import ThreeDView
 
 __all__ = ["SliceView", "ThreeDView", "add_color_legend", "axis_letters", "write_png"]
 
+LEGEND_COLORS = 256
+LEGEND_TITLE_PT, LEGEND_LABEL_PT = 16, 14
+LEGEND_SIZE, LEGEND_POSITION = (0.12, 0.45), (0.97, 0.5)
+"""Shares of the picture: width and height; where the legend's own right and middle end up."""
+
 
 def add_color_legend(node, title: str | None = None, labels: int | None = None, number_format: str | None = None):
     """Show the colours of a node's scalars beside the picture; gives the vtkMRMLColorLegendDisplayNode.
@@ -30,8 +35,12 @@ def add_color_legend(node, title: str | None = None, labels: int | None = None, 
     if legend is None:
         raise ValueError(f"{node.GetName()}: has no display or colour node to make a legend of")
     legend.SetTitleText(node.GetName() if title is None else title)
+    legend.SetMaxNumberOfColors(LEGEND_COLORS)
+    legend.GetTitleTextProperty().SetFontSize(LEGEND_TITLE_PT)
+    legend.GetLabelTextProperty().SetFontSize(LEGEND_LABEL_PT)
+    legend.SetSize(*LEGEND_SIZE)
+    legend.SetPosition(*LEGEND_POSITION)
     if labels is not None:
-        legend.SetMaxNumberOfColors(labels)
         legend.SetNumberOfLabels(labels)
     if number_format is not None:
         legend.SetLabelFormat(number_format)

@@ -48,7 +48,10 @@ class Serializer(abc.ABC):
         return False
 
 
-def parameterNodeSerializer(cls: type[Serializer]) -> type[Serializer]:
+SerializerClass = typing.TypeVar("SerializerClass", bound="type[Serializer]")
+
+
+def parameterNodeSerializer(cls: SerializerClass) -> SerializerClass:
     """Class decorator: register a serializer; later ones win, so that a module can bring its own."""
     _REGISTERED.insert(0, cls)
     return cls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import unavailable
 from .packs import ParameterInfo, collect_parameters, data_type
@@ -55,7 +56,7 @@ class ParameterNodeMethods:
                 if not info.serializer.isIn(parameterNode, self._prefix + name):
                     info.serializer.write(parameterNode, self._prefix + name, info.default.value)
 
-    def _read(self, name: str):
+    def _read(self, name: str) -> Any:
         info = self.allParameters[name]
         key = self._prefix + name
         if not info.serializer.isIn(self.parameterNode, key):
@@ -149,6 +150,8 @@ class ParameterNodeMethods:
 
     def disconnectGui(self, tag: int | None) -> None:
         """Undo connectGui; an unknown tag is no error."""
+        if tag is None:
+            return
         for connector in self._connectors.pop(tag, {}).values():
             connector.onChanged(None)
         if tag in self._observers:
