@@ -1,30 +1,19 @@
-"""What the headers of NIfTI, NRRD and MetaImage files say, and whether all their voxels are there.
+"""What the headers of NRRD and MetaImage files say, and whether all their voxels are there.
 
-ITK fills a truncated .nii.gz with other values, and takes .nrrd and .mha whose compressed part is damaged,
-without an error; so every byte is checked here first (gzip's CRC, zlib's Adler sum, the length).
+ITK takes .nrrd and .mha whose compressed part is damaged without an error; so every byte is checked here
+first (gzip's CRC, zlib's Adler sum, the length).
 """
 
 from __future__ import annotations
 
-import gzip
 import math
-import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-
-import numpy as np
 
 from ..geometry import InputError
-from .checks import check_matrix, check_shape
 
 MAX_IMAGE_BYTES = 16 * 2**30
-FORMS_AGREE_MM = 0.1
-"""sform and qform may differ by this much at the corners (float32 rounding is a hundred times less)."""
-_CHUNK = 2**22
-_GZIP_ODD_FLAGS = 0xE2
-"""Reserved bits and the header's checksum: Python passes over them, zlib stops there, and ITK doesn't notice."""
+CHUNK = 2**22
 _NRRD_BYTES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4, "double": 8,
                "longlong": 8, "ulonglong": 8}
 _NRRD_SAME = {"signed char": "char", "int8": "char", "int8_t": "char", "unsigned char": "uchar", "uint8": "uchar",
@@ -38,124 +27,9 @@ _MET_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 
 _NRRD_SPACES = {"left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"}
 
 
-@dataclass(frozen=True)
-class NiftiHeader:
-    """The fields that decide where a NIfTI's voxels are.
-
-    Attributes:
-        shape: (i, j, k, ...) as stored.
-        ras_from_ijk: (4, 4), from the sform where it is set, else the qform.
-        end: number of bytes the uncompressed file must have.
-    """
-
-    shape: tuple[int, ...]
-    ras_from_ijk: np.ndarray
-    end: int
-
-
-def check_nifti(path: Path) -> NiftiHeader:
-    """Read a NIfTI header and every byte behind it. Raises InputError: truncated, damaged, no or two orientations."""
-    with path.open("rb") as raw:
-        magic = raw.read(4)
-        raw.seek(0)
-        zipped = magic[:2] == b"\x1f\x8b"
-        if zipped and len(magic) == 4 and magic[3] & _GZIP_ODD_FLAGS:
-            raise InputError(f"{path}: the compressed data is damaged (gzip flags); copy or export it again")
-        stream: BinaryIO = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
-        try:
-            start = stream.read(348)
-            header = _nifti_header(start, str(path))
-            length = len(start) + _count(stream, header.end)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _truncated(path, error) from error
-    if length < header.end:
-        raise InputError(f"{path}: truncated: {length} of {header.end} bytes are there; copy or export it again")
-    return header
-
-
-def _truncated(path: Path, error: Exception) -> InputError:
+def damaged(path: Path, error: Exception) -> InputError:
     kind = "truncated" if isinstance(error, EOFError) or "incomplete" in str(error) else "damaged"
     return InputError(f"{path}: the compressed data is {kind} ({error}); copy or export it again")
-
-
-def _count(stream: BinaryIO, limit: int) -> int:
-    """Bytes left in a stream, read to its end, so that a checksum there is verified; stops far beyond `limit`."""
-    total = 0
-    while chunk := stream.read(_CHUNK):
-        total += len(chunk)
-        if total > limit + 2**30:
-            break
-    return total
-
-
-def _nifti_header(start: bytes, where: str) -> NiftiHeader:
-    sizes = {order: struct.unpack_from(order + "i", start)[0] if len(start) >= 4 else 0 for order in "<>"}
-    if 540 in sizes.values():
-        raise InputError(f"{where}: is a NIfTI-2 file; convert it to NIfTI-1 (.nii.gz)")
-    if 348 not in sizes.values():
-        raise InputError(f"{where}: not a NIfTI file; its header is missing or damaged")
-    if len(start) < 348:
-        raise InputError(f"{where}: truncated inside its header; copy or export it again")
-    if start[344:348] != b"n+1\0":
-        raise InputError(f"{where}: an Analyze or two-file NIfTI image, whose orientation is ambiguous; "
-                         "convert it to a single .nii.gz")
-    order = "<" if sizes["<"] == 348 else ">"
-    dims = struct.unpack_from(order + "8h", start, 40)
-    bits, = struct.unpack_from(order + "h", start, 72)
-    pixdim = struct.unpack_from(order + "8f", start, 76)
-    offset, slope, inter = struct.unpack_from(order + "3f", start, 108)
-    units = start[123]
-    codes = struct.unpack_from(order + "2h", start, 252)
-    form = struct.unpack_from(order + "18f", start, 256)
-    if not 1 <= dims[0] <= 7 or min(dims[1:dims[0] + 1]) < 1 or bits <= 0 or not math.isfinite(offset):
-        raise InputError(f"{where}: the NIfTI header is damaged (dimensions {list(dims)})")
-    if not (math.isfinite(slope) and math.isfinite(inter)):
-        raise InputError(f"{where}: the NIfTI header has a slope or intercept that is not a number")
-    if units & 7 not in (0, 2):
-        raise InputError(f"{where}: the NIfTI header says that lengths are not in millimetres; convert it first")
-    shape = tuple(int(n) for n in dims[1:dims[0] + 1])
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    check_shape(shape[::-1], where)
-    end = int(offset) + math.prod(shape) * bits // 8
-    if end > MAX_IMAGE_BYTES:
-        raise InputError(f"{where}: the header asks for {end / 2**30:.0f} GiB of voxels; it is damaged")
-    return NiftiHeader(shape, _nifti_matrix(codes, pixdim, form, shape, where), end)
-
-
-def _nifti_matrix(codes, pixdim, form, shape, where: str) -> np.ndarray:
-    """sform or qform; both must agree where both are set."""
-    found = []
-    if codes[1] > 0:
-        found.append(np.vstack([np.reshape(form[6:18], (3, 4)), [0, 0, 0, 1]]).astype(float))
-    if codes[0] > 0:
-        found.append(_qform(pixdim, form))
-    if not found:
-        raise InputError(f"{where}: neither sform nor qform is set, so its place and left-right side are unknown; "
-                         "export it again with an orientation")
-    for matrix in found:
-        check_matrix(matrix, shape[::-1], where)
-    if len(found) == 2:
-        upper = np.array(shape) - 1.0
-        corners = np.array([[a, b, c, 1.0] for a in (0, upper[0]) for b in (0, upper[1]) for c in (0, upper[2])])
-        apart = np.abs((found[0] - found[1]) @ corners.T).max()
-        if apart > FORMS_AGREE_MM:
-            raise InputError(f"{where}: sform and qform disagree by up to {apart:.1f} mm; "
-                             "decide which is right and write it to both")
-    return found[0]
-
-
-def _qform(pixdim, form) -> np.ndarray:
-    b, c, d, x, y, z = (float(v) for v in form[:6])
-    a = math.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
-    scale = np.array(pixdim[1:4], float) * [1, 1, -1 if pixdim[0] < 0 else 1]
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array([
-        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c]]) * scale
-    matrix[:3, 3] = x, y, z
-    return matrix
 
 
 def read_nrrd_header(path: Path) -> tuple[dict[str, str], int]:
@@ -272,14 +146,14 @@ def _inflated_length(data: Path, start: int, expected: int, shown: Path) -> int:
     with data.open("rb") as file:
         file.seek(start)
         try:
-            while not engine.eof and length <= expected + _CHUNK:
-                chunk = engine.unconsumed_tail or file.read(_CHUNK)
+            while not engine.eof and length <= expected + CHUNK:
+                chunk = engine.unconsumed_tail or file.read(CHUNK)
                 if not chunk:
                     length += len(engine.flush())
                     break
-                length += len(engine.decompress(chunk, _CHUNK))
+                length += len(engine.decompress(chunk, CHUNK))
         except zlib.error as error:
-            raise _truncated(shown, error) from error
-    if not engine.eof and length <= expected + _CHUNK:
+            raise damaged(shown, error) from error
+    if not engine.eof and length <= expected + CHUNK:
         raise InputError(f"{shown}: truncated: its compressed data ends early; copy or export it again")
     return length

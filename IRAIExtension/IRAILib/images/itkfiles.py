@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage files through SimpleITK, with the checks that SimpleITK leaves out."""
+"""NIfTI, NRRD and MetaImage files: all written by SimpleITK, the latter two read by it after our checks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import InputError, Mask, Volume
+from ..geometry import Grid, InputError, Mask, Volume
 from ..geometry.itk import LPS_FROM_RAS, from_sitk, to_sitk
 from .atomic import replacing
 from .checks import check_matrix, check_shape, check_values, check_writable
-from .headers import NiftiHeader, check_meta, check_nifti, check_nrrd
+from .headers import check_meta, check_nrrd
+from .nifti import read_nifti
 from .slicerseg import header_for
 
 READ_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -28,6 +29,22 @@ def image_suffix(path: Path) -> str:
 def read_itk(path: str | Path) -> Volume:
     """A scalar 3D image. Raises InputError with one line for everything that is wrong with the file."""
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        volume = _read_nifti(path) if image_suffix(path).startswith(".nii") else _read_by_itk(path)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
+    check_values(volume.array, str(path))
+    return volume
+
+
+def _read_nifti(path: Path) -> Volume:
+    array, matrix = read_nifti(path)
+    return Volume(array, Grid(array.shape, matrix), str(path), None, {"file": path.name})
+
+
+def _read_by_itk(path: Path) -> Volume:
     image = read_image(path)
     shape = image.GetSize()[::-1]
     if image.GetNumberOfComponentsPerPixel() > 1:
@@ -35,18 +52,17 @@ def read_itk(path: str | Path) -> Volume:
                          "a scalar image is needed")
     check_shape(shape, str(path))
     check_matrix(_matrix(image), shape, str(path))
-    volume = from_sitk(image, str(path), None, {"file": path.name, **_metadata(image)})
-    check_values(volume.array, str(path))
-    return volume
+    return from_sitk(image, str(path), None, {"file": path.name, **_metadata(image)})
 
 
 def read_image(path: Path):
     """SimpleITK image of 3 dimensions (a fourth of length 1 is dropped); header and length checked first."""
     import SimpleITK as sitk
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    header = _check_header(path)
+    if image_suffix(path) in (".nrrd", ".nhdr"):
+        check_nrrd(path)
+    else:
+        check_meta(path)
     try:
         image = sitk.ReadImage(str(path))
     except (RuntimeError, ValueError) as error:  # SimpleITK: damaged text gives UnicodeDecodeError
@@ -55,32 +71,7 @@ def read_image(path: Path):
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
         raise InputError(f"{path}: is a {image.GetDimension()}D image; a single 3D volume is needed")
-    if header is not None:
-        _check_same_place(image, header, str(path))
     return image
-
-
-def _check_header(path: Path) -> NiftiHeader | None:
-    suffix = image_suffix(path)
-    try:
-        if suffix.startswith(".nii"):
-            return check_nifti(path)
-        if suffix in (".nrrd", ".nhdr"):
-            check_nrrd(path)
-        elif suffix in (".mha", ".mhd"):
-            check_meta(path)
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
-    return None
-
-
-def _check_same_place(image, header: NiftiHeader, where: str) -> None:
-    """Raise InputError where ITK understood a NIfTI header otherwise than we do."""
-    upper = np.array(image.GetSize()) - 1.0
-    corners = np.array([[*(upper * bits), 1.0] for bits in np.ndindex(2, 2, 2)])
-    if image.GetSize() != header.shape or np.abs((_matrix(image) - header.ras_from_ijk) @ corners.T).max() > 0.01:
-        raise InputError(f"{where}: the NIfTI header contradicts itself (pixdim against sform or qform); "
-                         "write it again with one orientation")
 
 
 def _matrix(image) -> np.ndarray:
