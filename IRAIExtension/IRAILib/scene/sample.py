@@ -15,15 +15,17 @@ LIVER_COLOR, VESSEL_COLOR = (0.86, 0.60, 0.45), (0.55, 0.30, 0.60)
 WINDOW, LEVEL = 350.0, 60.0
 
 
-def load_sample_case(**options) -> tuple[AblationCase, Any]:
+def load_sample_case(truth: Any = None, **options) -> tuple[AblationCase, Any]:
     """Add the sample case to the scene.
 
-    Args: options: as `ablation.phantom.phantom_case` takes them.
+    Args:
+        truth: a PhantomCase made before; None makes one.
+        options: as `ablation.phantom.phantom_case` takes them.
     Returns: the case as nodes (nothing registered yet), and the PhantomCase with its truth.
     """
     from ..ablation.phantom import phantom_case
 
-    truth = phantom_case(**options)
+    truth = truth or phantom_case(**options)
     with SceneChange() as change:
         volumes = []
         for volume in (truth.pre, truth.post):
