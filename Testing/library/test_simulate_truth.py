@@ -82,6 +82,13 @@ def test_motion_goes_there_and_back_and_fits_its_grid():
     assert np.linalg.norm(sampled - forward.apply(points[:1])[0]) < 0.1
 
 
+def test_volume_ratio_is_that_of_the_contraction():
+    centre = np.array([0.0, 5.0, -5.0])
+    still = Motion(np.eye(4), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), Contraction(centre, 20.0, 0.1))
+    np.testing.assert_allclose(still.volume_ratio(centre + 4.0 * sphere_directions(20)), 0.9**3, rtol=0.01)
+    np.testing.assert_allclose(still.volume_ratio(centre + 60.0 * sphere_directions(20)), 1.0, rtol=0.01)
+
+
 def test_rigid_part_turns_about_its_centre():
     centre = np.array([10.0, -20.0, 30.0])
     matrix = rigid_about(centre, np.array([3.0, -2.0, 1.0]), np.array([4.0, 5.0, 6.0]))

@@ -105,6 +105,14 @@ class Motion:
         back = np.linalg.inv(self.lying)
         return points @ back[:3, :3].T + back[:3, 3]
 
+    def volume_ratio(self, points_ras: np.ndarray) -> np.ndarray:
+        """(n,) volume after over volume before of the tissue at pre-scan points, contraction included."""
+        points = np.asarray(points_ras, float).reshape(-1, 3)
+        step = 0.05
+        columns = [(self.post_from_pre(points + step * e) - self.post_from_pre(points - step * e)) / (2.0 * step)
+                   for e in np.eye(3)]
+        return np.linalg.det(np.stack(columns, axis=2))
+
     def grid_transform(self, grid: Grid) -> GridTransform:
         """The map as displacements on a grid of the post frame; linear between voxels, so slightly inexact."""
         points = grid.all_points_ras().reshape(-1, 3)
@@ -161,7 +169,8 @@ def breathing_motion(organ: Mask, rng: np.random.Generator, breathing_mm: float,
                      shift_mm: float = 10.0) -> Motion:
     """A breath whose largest displacement inside the organ is `breathing_mm`.
 
-    Mostly cranio-caudal with an anterior part, strongest under the diaphragm, with local lumps on top (damped
+    Mostly cranio-caudal with an anterior part, strongest under the diaphragm and wide, so that a liver is carried more
+    than strained, with local lumps on top (damped
     until the Jacobian keeps within `JACOBIAN_RANGE` on a 6 mm lattice), and a patient who lies a little
     differently: up to `rotation_deg` about each axis and `shift_mm` along it.
 
@@ -178,7 +187,7 @@ def breathing_motion(organ: Mask, rng: np.random.Generator, breathing_mm: float,
     around = points[rng.choice(len(points), LOCAL_LUMPS)]
     local = rng.standard_normal((LOCAL_LUMPS, 3)) * 0.1
     shape = Motion(lying, np.vstack([dome, around]),
-                   np.vstack([[95.0, 80.0, 75.0], np.repeat(rng.uniform(25.0, 45.0, (LOCAL_LUMPS, 1)), 3, axis=1)]),
+                   np.vstack([[115.0, 100.0, 115.0], np.repeat(rng.uniform(25.0, 45.0, (LOCAL_LUMPS, 1)), 3, axis=1)]),
                    np.vstack([push, local]))
     lattice = _lattice(points)
     lowest, highest = JACOBIAN_RANGE[0] + JACOBIAN_RESERVE, JACOBIAN_RANGE[1] - JACOBIAN_RESERVE

@@ -36,6 +36,7 @@ class SimulatedCase:
         thinnest_point_ras: (3,) where `true_mam_mm` is found, post frame.
         tumor_shape: exact, pre frame. zone: exact, post frame.
         jacobian_range: smallest and largest Jacobian of the breathing over the organ.
+        tumor_volume_change_percent: true change of the tumour's volume by breathing and contraction.
     """
 
     spec: CaseSpec
@@ -54,6 +55,7 @@ class SimulatedCase:
     capsule_mm: float
     thinnest_point_ras: np.ndarray
     jacobian_range: tuple[float, float]
+    tumor_volume_change_percent: float
 
     @property
     def post_from_pre(self) -> MotionTransform:
@@ -71,6 +73,7 @@ class SimulatedCase:
             "tumor_centre_pre_ras": [round(float(x), 3) for x in self.tumor_shape.centre_ras],
             "zone_centre_post_ras": [round(float(x), 3) for x in self.zone.star.centre_ras],
             "breathing_jacobian": [round(j, 4) for j in self.jacobian_range],
+            "tumor_volume_change_percent": round(self.tumor_volume_change_percent, 2),
             "contraction_percent": self.spec.contraction_percent,
             "spec": self.spec.to_dict(),
         }
@@ -88,9 +91,15 @@ def simulate_case(ct: Volume, organ: Mask, spec: CaseSpec, *, labels: Volume | N
     Raises: InputError when the organ has no such place, or the CT is unfit.
     """
     tell = progress or (lambda share, text: None)
-    rng = np.random.default_rng(spec.seed)
     tell(0.0, "taking the noise out of the CT")
-    source = prepare_source(ct, organ, labels)
+    return simulate_from(prepare_source(ct, organ, labels), spec, capsule_mm=capsule_mm, progress=progress)
+
+
+def simulate_from(source: Source, spec: CaseSpec, *, capsule_mm: float = 5.0,
+                  progress: Callable[[float, str], None] | None = None) -> SimulatedCase:
+    """`simulate_case` where many cases are made from one prepared CT."""
+    tell = progress or (lambda share, text: None)
+    rng = np.random.default_rng(spec.seed)
     tell(0.3, "placing tumour and zone")
     motion = breathing_motion(source.organ, rng, spec.breathing_mm, rotation_deg=spec.rotation_deg,
                               shift_mm=spec.shift_mm)
@@ -106,13 +115,15 @@ def simulate_case(ct: Volume, organ: Mask, spec: CaseSpec, *, labels: Volume | N
     free = source.outside_organ_mm(tumor.surface_points(TUMOR_POINTS)) < -capsule_mm
     inside_organ = source.organ.grid.points_ras(np.argwhere(source.organ.array)[::7])
     jacobian = motion.breathing_jacobian(inside_organ)
+    within = tumor.centre_ras + 0.6 * (tumor.surface_points(400) - tumor.centre_ras)
+    change = 100.0 * (float(motion.volume_ratio(within).mean()) - 1.0)
     return SimulatedCase(
         spec, pre, post,
         _mask(pre_grid, tumor.level, tumor.centre_ras, tumor.reach_mm, "tumor"),
         _mask(post_grid, zone.level, zone.star.centre_ras, zone.star.reach_mm, "ablation"),
         _organ_mask(source, pre_grid, None), _organ_mask(source, post_grid, truth),
         truth, motion, tumor, zone, float(margins.min()), float(margins[free].min()) if free.any() else float("nan"),
-        capsule_mm, surface[int(np.argmin(margins))], (float(jacobian.min()), float(jacobian.max())))
+        capsule_mm, surface[int(np.argmin(margins))], (float(jacobian.min()), float(jacobian.max())), change)
 
 
 def _tumor(source: Source, spec: CaseSpec, rng: np.random.Generator) -> StarShape:
