@@ -127,7 +127,7 @@ def test_every_end_of_a_worker_is_a_clear_error(tasks, name, text):
 def test_arguments_that_cannot_be_handed_over(tasks):
     with pytest.raises(InputError, match="can't be handed"):
         run_job("tasks_for_jobs:plain", {"a": lambda: 1})
-    with pytest.raises(InputError, match="package[.]module:function"):
+    with pytest.raises(InputError, match="write it as package"):
         run_job("tasks_for_jobs", {})
 
 
