@@ -255,6 +255,7 @@ def test_rtstruct_errors(tmp_path):
     refused(lambda: read_mask(write_rtstruct(path, {"G": []}), reference=reference), "no closed contour")
     refused(lambda: read_mask(write_rtstruct(path, {"G": [good[0][:1]]}), reference=reference), "POINT")
     refused(lambda: read_mask(write_rtstruct(path, {}), reference=reference), "no segment")
+    refused(lambda: read_mask(write_rtstruct(path, {"two\nlines": []}), reference=reference), "[two lines]")
     tilted = [circle(grid, 2, (20, 20), 6) + np.linspace(0, 4, 400)[:, None] * [0, 0, 1]]
     refused(lambda: read_mask(write_rtstruct(path, {"G": tilted}), reference=reference), "not parallel")
     beyond = [good[0] + [300.0, 0, 0]]

@@ -11,13 +11,16 @@ _MOST_LISTED = 40
 
 @dataclass(frozen=True)
 class Label:
-    """A structure of a mask file: its number there, and its name ('' if it has none)."""
+    """A structure of a mask file: its number there, and its name in one line ('' if it has none)."""
 
     number: int
     name: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", " ".join(self.name.split()))
+
     def __str__(self) -> str:
-        return f"{self.number} '{' '.join(self.name.split())}'" if self.name else str(self.number)
+        return f"{self.number} '{self.name}'" if self.name else str(self.number)
 
 
 def listed(labels: list[Label]) -> str:
@@ -38,7 +41,7 @@ def choose_label(labels: list[Label], wanted: int | str | None, where: str) -> L
         if len(labels) > 1:
             raise InputError(f"{where}: holds {len(labels)} labels, choose one (label=...): {listed(labels)}")
         return labels[0]
-    text = str(wanted).strip()
+    text = " ".join(str(wanted).split())
     hits: list[Label] = []
     if isinstance(wanted, str):
         hits = [x for x in labels if x.name == text] or [x for x in labels if x.name and x.name.lower() == text.lower()]
