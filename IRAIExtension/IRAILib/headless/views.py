@@ -15,8 +15,7 @@ from .threedview import ThreeDView
 __all__ = ["SliceView", "ThreeDView", "add_color_legend", "axis_letters", "write_png"]
 
 LEGEND_COLORS = 256
-LEGEND_TITLE_PT, LEGEND_LABEL_PT = 16, 14
-LEGEND_SIZE, LEGEND_POSITION = (0.12, 0.45), (0.97, 0.5)
+LEGEND_SIZE, LEGEND_POSITION = (0.08, 0.4), (0.97, 0.5)
 """Shares of the picture: width and height; where the legend's own right and middle end up."""
 
 
@@ -36,8 +35,6 @@ def add_color_legend(node, title: str | None = None, labels: int | None = None, 
         raise ValueError(f"{node.GetName()}: has no display or colour node to make a legend of")
     legend.SetTitleText(node.GetName() if title is None else title)
     legend.SetMaxNumberOfColors(LEGEND_COLORS)
-    legend.GetTitleTextProperty().SetFontSize(LEGEND_TITLE_PT)
-    legend.GetLabelTextProperty().SetFontSize(LEGEND_LABEL_PT)
     legend.SetSize(*LEGEND_SIZE)
     legend.SetPosition(*LEGEND_POSITION)
     if labels is not None:

@@ -8,7 +8,14 @@ factory (`setGuiConnectorFactory`), which a test harness brings; without it `con
 
 from .observed import ObservedDict, ObservedList
 from .packs import isParameterPack, parameterPack
-from .serializers import Serializer, createSerializerFromAnnotatedType, parameterNodeSerializer
+from .serializers import (
+    NodeSerializer,
+    Serializer,
+    ValidatedSerializer,
+    createSerializerFromAnnotatedType,
+    parameterNodeSerializer,
+)
+from .unions import UnionSerializer
 from .validators import (
     Choice,
     Default,
@@ -37,12 +44,15 @@ __all__ = [
     "IsInstance",
     "Maximum",
     "Minimum",
+    "NodeSerializer",
     "NotNone",
     "ObservedDict",
     "ObservedList",
     "RangeBounds",
     "Serializer",
     "SlicerParameterNamePropertyName",
+    "UnionSerializer",
+    "ValidatedSerializer",
     "Validator",
     "WithinRange",
     "createSerializerFromAnnotatedType",

@@ -39,6 +39,11 @@ class ObservedList(collections.abc.MutableSequence):
         self._values.extend(values)
         self._save()
 
+    def __imul__(self, count: int):
+        self._values *= count
+        self._save()
+        return self
+
     def clear(self) -> None:
         self._values.clear()
         self._save()

@@ -6,7 +6,7 @@ import typing
 
 from .serializers import (
     Serializer,
-    Validated,
+    ValidatedSerializer,
     createSerializerFromAnnotatedType,
     one_modification,
     parameterNodeSerializer,
@@ -19,7 +19,7 @@ class ParameterInfo:
 
     def __init__(self, owner: type, name: str, annotated) -> None:
         self.basename, self.unalteredType = name, annotated
-        self.serializer: Validated = createSerializerFromAnnotatedType(annotated)
+        self.serializer: ValidatedSerializer = createSerializerFromAnnotatedType(annotated)
         extras = split_annotation(annotated)[1]
         annotated_default = next((extra for extra in extras if isinstance(extra, Default)), None)
         if name in vars(owner):
@@ -128,7 +128,7 @@ class PackSerializer(Serializer):
 
     @staticmethod
     def create(type_) -> Serializer:
-        return Validated(PackSerializer(type_), [NotNone(), IsInstance(type_)])
+        return ValidatedSerializer(PackSerializer(type_), [NotNone(), IsInstance(type_)])
 
     def default(self):
         return self._kind()
@@ -155,3 +155,6 @@ class PackSerializer(Serializer):
     def remove(self, parameterNode, name: str) -> None:
         for field, info in self._kind.allParameters.items():
             info.serializer.remove(parameterNode, f"{name}.{field}")
+
+    def supportsCaching(self) -> bool:
+        return all(info.serializer.supportsCaching() for info in self._kind.allParameters.values())

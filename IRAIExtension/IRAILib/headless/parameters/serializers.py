@@ -6,7 +6,6 @@ import abc
 import contextlib
 import enum
 import pathlib
-import types
 import typing
 
 from .observed import ObservedDict, ObservedList
@@ -45,6 +44,7 @@ class Serializer(abc.ABC):
         """Raise ValueError or TypeError for a value that may not be stored."""
 
     def supportsCaching(self) -> bool:
+        """Whether a copy of a value could stand for it; only a question of interest to Slicer's own wrapper."""
         return False
 
 
@@ -57,11 +57,11 @@ def parameterNodeSerializer(cls: SerializerClass) -> SerializerClass:
     return cls
 
 
-class Validated(Serializer):
+class ValidatedSerializer(Serializer):
     """A serializer whose values pass validators first."""
 
     def __init__(self, inner: Serializer, validators: list[Validator]) -> None:
-        if isinstance(inner, Validated):
+        if isinstance(inner, ValidatedSerializer):
             inner, validators = inner.inner, inner.validators + validators
         self.inner, self.validators = inner, validators
 
@@ -88,8 +88,11 @@ class Validated(Serializer):
     def remove(self, parameterNode, name: str) -> None:
         self.inner.remove(parameterNode, name)
 
+    def supportsCaching(self) -> bool:
+        return self.inner.supportsCaching()
 
-def createSerializerFromAnnotatedType(annotated) -> Validated:
+
+def createSerializerFromAnnotatedType(annotated) -> ValidatedSerializer:
     """Serializer for a type or `Annotated[type, validators...]`. Raises TypeError for a type that can't be stored."""
     kind, extras = split_annotation(annotated)
     inner = next((extra for extra in extras if isinstance(extra, Serializer)), None)
@@ -100,7 +103,7 @@ def createSerializerFromAnnotatedType(annotated) -> Validated:
         raise TypeError(f"a parameter can't be of type {kind}")
     validators = [extra() if isinstance(extra, type) else extra for extra in extras
                   if isinstance(extra, Validator) or (isinstance(extra, type) and issubclass(extra, Validator))]
-    return Validated(inner, validators)
+    return ValidatedSerializer(inner, validators)
 
 
 @contextlib.contextmanager
@@ -130,7 +133,7 @@ class TextSerializer(Serializer):
     @staticmethod
     def create(type_) -> Serializer:
         accepted = TextSerializer.ACCEPTED.get(type_, type_)
-        return Validated(TextSerializer(type_), [NotNone(), IsInstance(accepted)])
+        return ValidatedSerializer(TextSerializer(type_), [NotNone(), IsInstance(accepted)])
 
     def default(self):
         return self.EMPTY[self._kind] if self._kind in self.EMPTY else self._kind()
@@ -141,6 +144,9 @@ class TextSerializer(Serializer):
     def read(self, parameterNode, name: str):
         text = parameterNode.GetParameter(name)
         return text == "True" if self._kind is bool else self._kind(text)
+
+    def supportsCaching(self) -> bool:
+        return True
 
 
 @parameterNodeSerializer
@@ -156,7 +162,7 @@ class EnumSerializer(Serializer):
 
     @staticmethod
     def create(type_) -> Serializer:
-        return Validated(EnumSerializer(type_), [NotNone(), IsInstance(type_)])
+        return ValidatedSerializer(EnumSerializer(type_), [NotNone(), IsInstance(type_)])
 
     def default(self):
         return next(iter(self._kind))
@@ -169,6 +175,9 @@ class EnumSerializer(Serializer):
         if text not in self._kind.__members__:
             raise ValueError(f"parameter {name} is '{text}', which is none of {list(self._kind.__members__)}")
         return self._kind[text]
+
+    def supportsCaching(self) -> bool:
+        return True
 
 
 @parameterNodeSerializer
@@ -183,7 +192,7 @@ class NodeSerializer(Serializer):
 
     @staticmethod
     def create(type_) -> Serializer:
-        return Validated(NodeSerializer(), [IsInstance(type_)])
+        return ValidatedSerializer(NodeSerializer(), [IsInstance(type_)])
 
     def default(self):
         return None
@@ -199,6 +208,9 @@ class NodeSerializer(Serializer):
     def remove(self, parameterNode, name: str) -> None:
         parameterNode.UnsetParameter(name)
         parameterNode.RemoveNodeReferenceIDs(name)
+
+    def supportsCaching(self) -> bool:
+        return True
 
 
 @parameterNodeSerializer
@@ -250,12 +262,15 @@ class ListSerializer(Serializer):
                 self._element.remove(parameterNode, f"{name}.{index}")
             parameterNode.UnsetParameter(f"{name}.len")
 
+    def supportsCaching(self) -> bool:
+        return self._element.supportsCaching()
+
 
 @parameterNodeSerializer
 class TupleSerializer(Serializer):
     """`tuple[A, B]`: `name.0`, `name.1`."""
 
-    def __init__(self, elements: list[Validated]) -> None:
+    def __init__(self, elements: list[ValidatedSerializer]) -> None:
         self._elements = elements
 
     @staticmethod
@@ -289,6 +304,9 @@ class TupleSerializer(Serializer):
         for index, element in enumerate(self._elements):
             element.remove(parameterNode, f"{name}.{index}")
 
+    def supportsCaching(self) -> bool:
+        return all(element.supportsCaching() for element in self._elements)
+
 
 @parameterNodeSerializer
 class DictSerializer(Serializer):
@@ -321,79 +339,5 @@ class DictSerializer(Serializer):
     def remove(self, parameterNode, name: str) -> None:
         self._pairs.remove(parameterNode, name)
 
-
-@parameterNodeSerializer
-class NoneSerializer(Serializer):
-    """None, inside Optional and unions: the text "True" says that it was stored."""
-
-    @staticmethod
-    def canSerialize(type_) -> bool:
-        return type_ is type(None)
-
-    @staticmethod
-    def create(type_) -> Serializer:
-        return NoneSerializer()
-
-    def default(self):
-        return None
-
-    def write(self, parameterNode, name: str, value) -> None:
-        parameterNode.SetParameter(name, "True")
-
-    def read(self, parameterNode, name: str):
-        return None
-
-
-@parameterNodeSerializer
-class UnionSerializer(Serializer):
-    """`A | B`, `Optional[A]`: `name.<position of the type>`, and only that one."""
-
-    def __init__(self, kinds: tuple, serializers: list[Validated]) -> None:
-        self._kinds, self._serializers = kinds, serializers
-
-    @staticmethod
-    def canSerialize(type_) -> bool:
-        return typing.get_origin(type_) in (typing.Union, types.UnionType)
-
-    @staticmethod
-    def create(type_) -> Serializer:
-        kinds = typing.get_args(type_)
-        return UnionSerializer(kinds, [createSerializerFromAnnotatedType(kind) for kind in kinds])
-
-    def default(self):
-        is_optional = len(self._kinds) == 2 and self._kinds[1] is type(None)
-        return None if is_optional else self._serializers[0].default()
-
-    def isIn(self, parameterNode, name: str) -> bool:
-        return self._stored(parameterNode, name) is not None
-
-    def _stored(self, parameterNode, name: str) -> int | None:
-        return next((index for index, serializer in enumerate(self._serializers)
-                     if serializer.isIn(parameterNode, f"{name}.{index}")), None)
-
-    def _choose(self, value) -> int:
-        for index, (kind, serializer) in enumerate(zip(self._kinds, self._serializers, strict=True)):
-            base = split_annotation(kind)[0]
-            if isinstance(value, typing.get_origin(base) or base):
-                serializer.validate(value)
-                return index
-        raise TypeError(f"{value!r} is a {type(value).__name__}, none of {self._kinds}")
-
-    def validate(self, value) -> None:
-        self._choose(value)
-
-    def write(self, parameterNode, name: str, value) -> None:
-        index = self._choose(value)
-        with one_modification(parameterNode):
-            self.remove(parameterNode, name)
-            self._serializers[index].write(parameterNode, f"{name}.{index}", value)
-
-    def read(self, parameterNode, name: str):
-        index = self._stored(parameterNode, name)
-        if index is None:
-            raise KeyError(f"parameter {name} is not on the node")
-        return self._serializers[index].read(parameterNode, f"{name}.{index}")
-
-    def remove(self, parameterNode, name: str) -> None:
-        for index, serializer in enumerate(self._serializers):
-            serializer.remove(parameterNode, f"{name}.{index}")
+    def supportsCaching(self) -> bool:
+        return self._pairs.supportsCaching()

@@ -101,6 +101,11 @@ class Default:
     def value(self):
         return self._generator() if self._generator is not None else self._value
 
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Default) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
 
 def split_annotation(annotated) -> tuple[typing.Any, list]:
     """`Annotated[type, a, b]` to (type, [a, b]); a bare type to (type, [])."""

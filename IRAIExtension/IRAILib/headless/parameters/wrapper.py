@@ -94,9 +94,9 @@ class ParameterNodeMethods:
         return self.allParameters[name].default
 
     def isCached(self, name: str) -> bool:
-        """False: values are always read from the node."""
+        """Whether Slicer would keep a copy beside the node; here values are always read from the node."""
         self.dataType(name)
-        return False
+        return self.allParameters[name].serializer.supportsCaching()
 
     def connectGui(self, gui) -> int:
         """Bind every widget of `gui` (the object of childWidgetVariables) that names a parameter; gives a tag.
