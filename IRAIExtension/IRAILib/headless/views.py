@@ -15,7 +15,7 @@ from .threedview import ThreeDView
 __all__ = ["SliceView", "ThreeDView", "add_color_legend", "axis_letters", "write_png"]
 
 LEGEND_COLORS = 256
-LEGEND_SIZE, LEGEND_POSITION = (0.08, 0.4), (0.97, 0.5)
+LEGEND_SIZE, LEGEND_POSITION = (0.06, 0.33), (0.97, 0.5)
 """Shares of the picture: width and height; where the legend's own right and middle end up."""
 
 

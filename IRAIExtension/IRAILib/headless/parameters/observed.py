@@ -78,6 +78,12 @@ class ObservedDict(collections.abc.MutableMapping):
         del self._values[key]
         self._serializer.write(self._node, self._name, self._values)
 
+    def popitem(self):
+        """The last pair, as a dict does; MutableMapping would take the first."""
+        pair = self._values.popitem()
+        self._serializer.write(self._node, self._name, self._values)
+        return pair
+
     def __iter__(self):
         return iter(self._values)
 
