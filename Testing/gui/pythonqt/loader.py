@@ -30,6 +30,7 @@ def install() -> QtWidgets.QApplication:
     QtCore.qInstallMessageHandler(_message)
     app = app or QtWidgets.QApplication([])
     app.setStyle("Fusion")
+    _require_sound_bindings()
     apply_habits()
     from .connectors import connector_for
     from .host import ScriptedLoadableModuleWidget
@@ -50,6 +51,15 @@ def install() -> QtWidgets.QApplication:
     slicer.util.loadUI = load_ui
     slicer.parameterNodeWrapper.setGuiConnectorFactory(connector_for)
     return app
+
+
+def _require_sound_bindings() -> None:
+    """PySide6 6.12 gives away a reference to None with every call on Python 3.11, which ends the process at last."""
+    label, before = QtWidgets.QLabel(), sys.getrefcount(None)
+    for _ in range(200):
+        label.setText("")
+    if sys.getrefcount(None) < before - 100:
+        raise RuntimeError("this PySide6 loses references on this Python; pip install 'PySide6-Essentials<6.11'")
 
 
 def _message(_kind, _context, text: str) -> None:
