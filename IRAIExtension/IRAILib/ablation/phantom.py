@@ -6,6 +6,7 @@ For trying the modules offline and for their self-tests. Nothing here looks at a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class PhantomCase:
     true_thinnest_ras: np.ndarray
 
 
+@lru_cache(maxsize=2)
 def phantom_case(*, tumor_radius_mm: float = 11.0, zone_radius_mm: float = 19.0, zone_offset_mm: float = 6.0,
                  motion_mm: tuple[float, float, float] = (3.0, -4.0, 8.0), rotation_deg: float = 3.0,
                  seed: int = 0) -> PhantomCase:
@@ -47,7 +49,8 @@ def phantom_case(*, tumor_radius_mm: float = 11.0, zone_radius_mm: float = 19.0,
         tumor_radius_mm, zone_radius_mm, zone_offset_mm: spheres; the zone's centre lies that far beside the tumour's.
         motion_mm, rotation_deg: rigid motion of the whole body from before to after (RAS; about the S axis).
         seed: of the noise; before and after never share it.
-    Returns: the case; true MAM is zone radius - offset - tumour radius, in mm.
+    Returns: the case, the same one for the same arguments: don't write into its arrays. Its true MAM is
+        zone radius - offset - tumour radius, in mm.
     """
     rng = np.random.default_rng(seed)
     grid = _grid()

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import Grid, Mask, Surface, Transform, signed_distance
+from ..geometry import Grid, Mask, Surface, Transform
 from ..geometry.implicit import ImplicitSurface
+from ..geometry.proximity import distance_to_surface_mm
 
 WORDS = (("right", "left"), ("anterior", "posterior"), ("cranial", "caudal"))
 """For each RAS axis its positive and its negative end."""
@@ -125,17 +126,16 @@ def tissue_at_risk(seen: Surface, tumor_shape: ImplicitSurface, ablation: Mask, 
     matrix[:3, 3] = ablation.grid.points_ras((low / spacing)[None])[0]
     grid = Grid((int(shape[0]), int(shape[1]), int(shape[2])), matrix)
     points = grid.all_points_ras().reshape(-1, 3)
+    left = np.flatnonzero(ablation_shape.value(points) >= 0.0)
+    if organ is not None:
+        left = left[organ.sample(points[left], order=0) > 0.5]
+    points = points[left]
     at_home = points if ablation_from_tumor is None else ablation_from_tumor.inverse_apply(points)
-    inside = Mask((tumor_shape.value(at_home) < 0.0).reshape(grid.shape), grid)
-    out = np.zeros(grid.shape, bool)
-    if inside.array.any():
-        index = np.argwhere(signed_distance(inside).array <= threshold_mm)
-        near = grid.points_ras(index)
-        keep = ablation_shape.value(near) >= 0.0
-        if organ is not None:
-            keep &= organ.sample(near, order=0) > 0.5
-        out[tuple(index[keep].T)] = True
-    return Mask(out, grid, "tissue at risk", ablation.frame_of_reference)
+    keep = tumor_shape.value(at_home) < 0.0
+    keep[~keep] = distance_to_surface_mm(points[~keep], seen)[0] <= threshold_mm
+    out = np.zeros(int(np.prod(grid.shape)), bool)
+    out[left[keep]] = True
+    return Mask(out.reshape(grid.shape), grid, "tissue at risk", ablation.frame_of_reference)
 
 
 def propose_applicator(risk: Mask, thinnest_ras) -> Applicator | None:

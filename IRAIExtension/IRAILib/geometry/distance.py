@@ -42,12 +42,15 @@ def euclidean_distance_mm(inside: np.ndarray, spacing_kji_mm: np.ndarray) -> np.
 
 
 def signed_distance(mask: Mask) -> SignedDistance:
-    """Signed Euclidean distance between voxel centres: half-way between the classes it is zero.
+    """Signed Euclidean distance to the border half-way between inside and outside voxels.
 
-    Raises EmptyMaskError. Source: the difference of the two one-sided distance transforms, which is
-    symmetric, so that it doesn't favour the inside as a border-voxel distance does.
+    Half the smallest spacing is taken off the distance to the other class's voxel centres; across thick slices
+    that leaves up to half a slice too much. Symmetric: it doesn't favour the inside as a border-voxel distance
+    does. Raises EmptyMaskError. For margins use `implicit_surface`.
     """
     mask.require_not_empty()
     spacing = mask.grid.spacing_kji_mm
+    half = np.float32(0.5 * spacing.min())
     array = euclidean_distance_mm(~mask.array, spacing) - euclidean_distance_mm(mask.array, spacing)
+    array -= np.copysign(half, array)
     return SignedDistance(np.nan_to_num(array, posinf=1e6, neginf=-1e6), mask.grid)

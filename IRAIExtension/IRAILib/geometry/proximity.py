@@ -21,6 +21,8 @@ def distance_to_surface_mm(points: np.ndarray, surface: Surface) -> tuple[np.nda
     if not len(surface.triangles):
         raise ValueError("the surface has no triangles")
     points = np.asarray(points, float).reshape(-1, 3)
+    if not len(points):
+        return np.zeros(0), points
     corners = surface.points[surface.triangles]
     tree = cKDTree(corners.mean(axis=1))
     _, index = tree.query(points, k=min(CANDIDATES, len(corners)))

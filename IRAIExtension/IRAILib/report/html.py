@@ -10,6 +10,8 @@ from typing import Any
 from .. import RESEARCH_NOTICE, __version__
 from ..images.atomic import replacing
 
+SURE = 0.1
+"""Above this probability of a margin under the threshold the headline isn't green."""
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; margin: 0 auto; max-width: 1080px;
@@ -67,7 +69,8 @@ def _headline(document: dict[str, Any]) -> str:
     mam, threshold = document.get("mam_mm"), float(document.get("threshold_mm") or 5.0)
     if mam is None:
         return '<p class="refused">No margin: all of the tumour\'s surface is excluded (subcapsular).</p>'
-    colour = "red" if mam < 0.0 else "yellow" if mam < threshold else "green"
+    unsure = (document.get("probability_mam_below_threshold") or 0.0) > SURE
+    colour = "red" if mam < 0.0 else "yellow" if mam < threshold or unsure else "green"
     interval = document.get("mam_ci95_mm")
     place = document.get("thinnest") or {}
     clock = f", {place['clock']} o'clock" if place.get("clock") else ""
