@@ -129,6 +129,8 @@ def test_thinnest_point_lies_where_it_must_and_points_out_of_the_tumour(scene, s
     centre = truth.post_from_pre.apply(truth.tumor.grid.points_ras(np.argwhere(truth.tumor.array)).mean(axis=0)[None])
     assert (ends[1] - ends[0]) @ (ends[0] - centre[0]) > 0.0
     assert "mm" in part_of(margin, "thinnest").GetNthControlPointLabel(0)
+    words = json.loads(margin.GetText())["thinnest"]["words"]
+    assert words in part_of(margin, "thinnest").GetNthControlPointDescription(0)
 
 
 def test_the_thin_region_is_a_segment_beside_the_thin_side(scene, sample) -> None:

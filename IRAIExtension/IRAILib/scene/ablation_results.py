@@ -58,7 +58,8 @@ def _thinnest(change: SceneChange, result, threshold_mm: float) -> dict[str, Any
     missing = max(threshold_mm - result.thinnest.margin_mm, 1.0)
     end = start + np.array(result.thinnest.direction_ras) * missing
     point = _markup(change, "vtkMRMLMarkupsFiducialNode", "Thinnest margin", "margin.thinnest")
-    point.AddControlPoint(start.tolist(), place_text(result.thinnest))
+    point.AddControlPoint(start.tolist(), f"{result.thinnest.margin_mm:.1f} mm")
+    point.SetNthControlPointDescription(0, place_text(result.thinnest))
     line = _markup(change, "vtkMRMLMarkupsLineNode", "Missing margin direction", "margin.direction")
     line.AddControlPoint(start.tolist(), "")
     line.AddControlPoint(end.tolist(), "")

@@ -50,7 +50,8 @@ def _segmentation(change: SceneChange, name: str, parts) -> dict[str, SegmentRef
     node = change.add("vtkMRMLSegmentationNode", name, "sample.segmentation")
     node.CreateDefaultDisplayNodes()
     refs = {title: SegmentRef(node, mask_to_segment(node, mask, title, color)) for mask, title, color in parts}
+    display = node.GetDisplayNode()
     for title, ref in refs.items():
-        if title in {"Liver", "Vessels"}:
-            node.GetDisplayNode().SetSegmentOpacity2DFill(ref.segment_id, 0.0)
+        display.SetSegmentOpacity2DFill(ref.segment_id, 0.0)
+        display.SetSegmentOpacity3D(ref.segment_id, 0.12 if title in {"Liver", "Vessels"} else 0.3)
     return refs

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PySide6 import QtWidgets
 
+SPARE_HEIGHT = 24
+"""Word-wrapped labels tell a layout too little: without it the last rows of a picture overlap."""
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -87,7 +89,7 @@ class ModuleHost:
         self.parent.setFixedWidth(width)
         self.process()
         height = self.parent.layout().heightForWidth(width)
-        self.parent.resize(width, max(height, self.parent.minimumSizeHint().height()))
+        self.parent.resize(width, max(height, self.parent.minimumSizeHint().height()) + SPARE_HEIGHT)
         self.process()
         self.parent.grab().save(str(path))
         return path

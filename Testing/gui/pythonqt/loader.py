@@ -16,6 +16,10 @@ from PySide6.QtCore import QObject
 from .habits import MODULES, apply_habits, bind
 
 
+ONLY_IN_SLICER = {"filters"}
+"""Properties of a type that only CTK's designer plug-ins know."""
+
+
 class UiError(RuntimeError):
     """A .ui file that desktop Slicer would load with something missing."""
 
@@ -97,6 +101,9 @@ def load_ui(path: str):
         for entry in list(connections):
             wanted.append({key: entry.findtext(key) for key in ("sender", "signal", "receiver", "slot")})
             connections.remove(entry)
+    for widget in root.iter("widget"):
+        for prop in [prop for prop in widget.findall("property") if prop.get("name") in ONLY_IN_SLICER]:
+            widget.remove(prop)
     buffer = QtCore.QBuffer()
     buffer.setData(ET.tostring(root))
     buffer.open(QtCore.QIODevice.ReadOnly)

@@ -21,6 +21,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         title = args[0] if args and isinstance(args[0], str) else ""
         super().__init__(*[a for a in args if isinstance(a, QtWidgets.QWidget)])
         self._text, self._collapsed = title, False
+        self._folded: list[QtWidgets.QWidget] = []
         self.setContentsMargins(0, HEADER_HEIGHT, 0, 2)
 
     def _set_text(self, value: str) -> None:
@@ -32,7 +33,10 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
             return
         self._collapsed = value
         self.setMaximumHeight(HEADER_HEIGHT if value else 16777215)
-        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
+        if value:
+            children = self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly)
+            self._folded = [child for child in children if not child.isHidden()]
+        for child in self._folded:
             child.setVisible(not value)
         self.contentsCollapsed.emit(value)
 
