@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ MARGIN_HELP = """Measures the margin of an ablation. The tumour is drawn on the 
 after. With --pre and --post the scans are registered first; without them both masks must lie in one frame.
 Writes margin.json, margin.csv, report.html (one file, with pictures) and scene.mrb (for 3D Slicer) into DIR.
 Coordinates are RAS mm in the frame of the ablation. Exit status: 0 result, 2 bad input, 3 refused."""
-FILES = ("margin.json", "margin.csv", "report.html", "scene.mrb")
 
 
 def add_parser(commands) -> None:
@@ -36,6 +33,8 @@ def add_parser(commands) -> None:
         parser.add_argument(f"--{name}-label", metavar="L", help=f"label or segment name in the file of --{name}")
     parser.add_argument("--pre", type=Path, metavar="P", help="scan before: DICOM folder or archive, NIfTI, NRRD, MHA")
     parser.add_argument("--post", type=Path, metavar="Q", help="scan after")
+    for name in ("pre", "post"):
+        parser.add_argument(f"--{name}-series", metavar="S", help=f"series number or UID, where --{name} holds several")
     parser.add_argument("--register", choices=("none", "rigid", "deformable"),
                         help="default: deformable with --pre and --post, else none")
     parser.add_argument("--engine", default="auto", help="auto, convex, bspline, greedy or elastix")
@@ -48,6 +47,7 @@ def add_parser(commands) -> None:
                         help="1-sigma error of each outline, for the interval (default 1.2)")
     parser.add_argument("--timeout", type=float, metavar="S", help="end the registration after so many seconds")
     parser.add_argument("--synthetic", action="store_true", help="mark report and pictures as synthetic")
+    parser.add_argument("--keep-pictures", action="store_true", help="also leave the report's pictures as PNG files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.set_defaults(run=run_margin)
     add_simulate_parser(sub)
@@ -61,6 +61,7 @@ def run_margin(arguments: argparse.Namespace) -> int:
     from ..jobs import run_job
     from ..report import empty_document
     from ..scene.ablation import accept_registration, measure_margin, register_case
+    from ..scene.ablation_report import write_case_report
     from ..scene.case_nodes import load_case
     from ..scene.changes import remove_node
     from ..scene.console import registration_facts
@@ -80,7 +81,10 @@ def run_margin(arguments: argparse.Namespace) -> int:
         refused = str(error)
         document = {**empty_document(refused), "registration": registration_facts(registration)}
     try:
-        _write(case, margin, registration, document, arguments)
+        if arguments.synthetic and case.post is not None:
+            case.post.SetAttribute("IRAI.Synthetic", "1")
+        write_case_report(case, margin, arguments.out, registration=registration, document=document,
+                          keep_pictures=arguments.keep_pictures)
     finally:
         _forget(case, margin, registration, remove_node)
     if refused:
@@ -99,8 +103,8 @@ def _inputs(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
         raise InputError(f"--register {arguments.register} needs both scans: give --pre and --post, "
                          "or --register none for masks in one frame")
     model = arguments.register or ("deformable" if arguments.pre and arguments.post else "none")
-    pre = read_volume(arguments.pre) if arguments.pre else None
-    post = read_volume(arguments.post) if arguments.post else None
+    pre = read_volume(arguments.pre, series=_label(arguments.pre_series)) if arguments.pre else None
+    post = read_volume(arguments.post, series=_label(arguments.post_series)) if arguments.post else None
 
     def mask(name: str, reference: Volume | None) -> Mask | None:
         path = getattr(arguments, name)
@@ -174,38 +178,6 @@ def _document(record) -> dict[str, Any]:
     from ..scene.ablation_results import read_record
 
     return read_record(record)
-
-
-def _write(case, margin, registration, document: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """All four files, made beside the folder first and moved in together."""
-    from ..report import margin_histogram, write_csv, write_json, write_margin_report
-    from ..scene.ablation_pictures import render_case
-    from ..scene.ablation_results import table_rows
-    from ..scene.console import evaluated_margin, save_scene
-
-    out = arguments.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: can't be written to ({error.strerror}); choose another --out") from error
-    mark = "SYNTHETIC" if arguments.synthetic else None
-    with tempfile.TemporaryDirectory(prefix=".irai-", dir=out) as name:
-        work = Path(name)
-        write_json(document, work / "margin.json")
-        write_csv(document, work / "margin.csv")
-        pictures = render_case(case, margin, work, registration=registration, mark=mark)
-        if margin is not None and document.get("mam_mm") is not None:
-            values, areas = evaluated_margin(margin)
-            path = margin_histogram(values, areas, arguments.threshold_mm, work / "histogram.png",
-                                    document.get("mam_ci95_mm"))
-            pictures["histogram"] = (path, "Margin over the tumour's surface, by area")
-        write_margin_report(document, table_rows(document, arguments.threshold_mm), pictures, work / "report.html",
-                            synthetic=arguments.synthetic)
-        save_scene(work / "scene.mrb")
-        if not arguments.synthetic:
-            pictures = {}
-        for file in (*FILES, *(path.name for path, _ in pictures.values())):
-            os.replace(work / file, out / file)
 
 
 def _forget(case, margin, registration, remove_node) -> None:

@@ -19,15 +19,18 @@ CAPTIONS = {"Red": "Axial, through the thinnest place", "Green": "Coronal, throu
             "Yellow": "Sagittal, through the thinnest place"}
 
 
-def write_case_report(case: AblationCase, margin: Any, folder: Path, *, registration: Any = None) -> list[Path]:
+def write_case_report(case: AblationCase, margin: Any, folder: Path, *, registration: Any = None,
+                      document: dict[str, Any] | None = None, keep_pictures: bool = False) -> list[Path]:
     """Write the four files, all or none of them.
 
     Args:
         margin: record of `measure_margin`. registration: record of `register_case`, for the check pictures.
         folder: made when missing; files of those names in it are replaced.
+        document: what margin.json says where there is no margin (refused).
+        keep_pictures: leave the report's PNG files in the folder too.
     Returns: the files. Raises InputError without a margin or when the folder can't be written.
     """
-    document = read_record(margin)
+    document = document or read_record(margin)
     if not document:
         raise InputError("there is no margin to report; measure it first")
     try:
@@ -49,9 +52,10 @@ def write_case_report(case: AblationCase, margin: Any, folder: Path, *, registra
         write_margin_report(document, table_rows(document, threshold), pictures, work / "report.html",
                             synthetic=synthetic)
         save_scene(work / "scene.mrb")
-        for file in FILES:
+        files = [*FILES, *(path.name for path, _ in pictures.values() if keep_pictures)]
+        for file in files:
             os.replace(work / file, folder / file)
-    return [folder / file for file in FILES]
+    return [folder / file for file in files]
 
 
 def _pictures(case: AblationCase, margin: Any, registration: Any, work: Path, synthetic: bool) -> dict:
