@@ -155,6 +155,17 @@ def test_everything_in_a_folder_opens_again(app, scene, tmp_path):
     assert_equal(describe(), expected)
 
 
+def test_a_hidden_name_is_a_name(app, scene, tmp_path):
+    """Files that are moved into place later are written under such names."""
+    import slicer
+
+    slicer.util.addVolumeFromArray(asymmetric_array(), name="ct")
+    assert slicer.util.saveScene(str(tmp_path / ".writing-scene.mrb"))
+    assert [path.name for path in tmp_path.iterdir()] == [".writing-scene.mrb"]
+    slicer.util.loadScene(str(tmp_path / ".writing-scene.mrb"), {"clear": True})
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(slicer.util.getNode("ct")), asymmetric_array())
+
+
 def test_a_full_folder_is_not_written_over(app, scene, tmp_path):
     import slicer
 

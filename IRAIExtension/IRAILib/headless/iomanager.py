@@ -156,7 +156,11 @@ class IOManager:
         if path.suffix == ".mrb":
             scene.SetURL(str(path))
             scene.SetRootDirectory(str(path.parent))
-            written = bool(scene.WriteToMRB(str(path), None, messages))
+            # Slicer 5.13 takes a name that begins with a dot for a mere ending, and writes nothing.
+            visible = path.with_name("bundle" + path.name) if path.name.startswith(".") else path
+            written = bool(scene.WriteToMRB(str(visible), None, messages))
+            if written and visible != path:
+                os.replace(visible, path)
             scene.SetStorableNodesModifiedSinceRead()
             return written
         path.mkdir(parents=True, exist_ok=True)
