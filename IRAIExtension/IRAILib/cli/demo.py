@@ -60,6 +60,6 @@ def _compare(found: dict, truth: dict) -> None:
     low, high = found["mam_ci95_mm"]
     print(f"MAM {found['mam_mm']:.2f} mm (95 % interval {low:.1f} to {high:.1f}); truth {exact:.2f} mm; "
           f"error {found['mam_mm'] - exact:+.2f} mm")
-    registration = found["registration"]
-    print(f"with the rigid registration alone it would read {registration['rigid_mam_mm']:.2f} mm; tumour volume "
-          f"change {registration['tumor_volume_change_percent']:.1f} %, folding {registration['folding_percent']:.2f} %")
+    facts = found["registration"]
+    print(f"with the rigid registration alone it would read {facts['rigid_mam_mm']:.2f} mm; tumour volume change "
+          f"{facts['tumor_volume_change_percent']:.1f} %, folding {facts['folding_percent']:.2f} %")
