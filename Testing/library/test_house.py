@@ -97,7 +97,7 @@ def test_module_files_import_nothing_at_file_scope_that_slicer_lacks() -> None:
     standard = set(sys.stdlib_module_names)
     wrong = []
     for folder in cmake.module_folders(FILES):
-        own = {path.stem for path in folder.iterdir()} | {"IRAILib", "SampleData"}
+        own = {path.stem for path in folder.iterdir()} | {"IRAILib", "IRAIExtensionLib", "SampleData"}
         for path in PYTHON:
             if folder not in path.parents or LIBRARY in path.parents:
                 continue

@@ -44,6 +44,8 @@ def do_the_job(host) -> None:
     ui.acceptButton.click()
     ui.marginButton.click()
     host.process()
+    if host.widget.panel.parameters.margin is None:
+        raise SystemExit("the sample case gave no margin: no picture was drawn")
 
 
 def panel_pictures(host, work: Path) -> None:

@@ -110,7 +110,9 @@ def jump_to_thinnest(record) -> np.ndarray | None:
 def hide_surfaces(refs) -> None:
     """Take segments out of the 3D view, so that the coloured surface isn't covered; they stay in the slices."""
     for ref in refs:
-        display = ref.node.GetDisplayNode() if ref is not None else None
+        if ref is None:
+            continue
+        display = ref.node.GetDisplayNode()
         if display is not None:
             display.SetSegmentVisibility3D(ref.segment_id, False)
 

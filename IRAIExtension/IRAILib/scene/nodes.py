@@ -204,8 +204,8 @@ def _paste(mask: Mask, target: Grid) -> Mask | None:
 
 
 def _padded(mask: Mask) -> Mask:
-    start = (-PADDING_VOXELS,) * 3
-    shape = tuple(n + 2 * PADDING_VOXELS for n in mask.array.shape)
-    return Mask(np.pad(mask.array, PADDING_VOXELS), mask.grid.cropped_grid(start, shape), mask.name)
+    padded = np.pad(mask.array, PADDING_VOXELS)
+    start = (-PADDING_VOXELS, -PADDING_VOXELS, -PADDING_VOXELS)
+    return Mask(padded, mask.grid.cropped_grid(start, padded.shape), mask.name)
 
 

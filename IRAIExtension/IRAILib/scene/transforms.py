@@ -82,7 +82,8 @@ def _vtk_grid(transform: GridTransform):
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk
 
-    grid = transform.grid.cropped_grid((-1, -1, -1), tuple(n + 2 for n in transform.grid.shape))
+    k, j, i = transform.grid.shape
+    grid = transform.grid.cropped_grid((-1, -1, -1), (k + 2, j + 2, i + 2))
     vectors = np.pad(transform.displacement, ((1, 1), (1, 1), (1, 1), (0, 0)))
     image = vtk.vtkImageData()
     image.SetDimensions(*grid.shape[::-1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..geometry import Grid, InputError, Mask, Surface, Volume
@@ -86,7 +88,7 @@ def rows_to_table(node, header: list[str], rows: list[list]):
     for column, title in enumerate(header):
         values = [row[column] for row in rows]
         numeric = bool(values) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-        array = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
+        array: Any = vtk.vtkDoubleArray() if numeric else vtk.vtkStringArray()
         array.SetName(title)
         for value in values:
             array.InsertNextValue(float(value) if numeric else str(value))

@@ -15,7 +15,6 @@ from PySide6.QtCore import QObject
 
 from .habits import MODULES, apply_habits, bind
 
-
 ONLY_IN_SLICER = {"filters"}
 """Properties of a type that only CTK's designer plug-ins know."""
 
