@@ -185,7 +185,7 @@ def breathing_motion(organ: Mask, rng: np.random.Generator, breathing_mm: float,
     push = sense * np.array([rng.uniform(-0.1, 0.1), -rng.uniform(0.2, 0.4), 1.0])
     dome = np.array([middle[0], middle[1] + 15.0, 0.6 * top + 0.4 * middle[2]])
     around = points[rng.choice(len(points), LOCAL_LUMPS)]
-    local = rng.standard_normal((LOCAL_LUMPS, 3)) * 0.1
+    local = rng.standard_normal((LOCAL_LUMPS, 3)) * 0.07
     shape = Motion(lying, np.vstack([dome, around]),
                    np.vstack([[115.0, 100.0, 115.0], np.repeat(rng.uniform(25.0, 45.0, (LOCAL_LUMPS, 1)), 3, axis=1)]),
                    np.vstack([push, local]))

@@ -179,7 +179,7 @@ def study_specs(first_seed: int, count: int = 12) -> list[CaseSpec]:
             tumor_radius_mm=round(float(rng.uniform(7.0, 13.0)), 1),
             margin_mm=round(float(rng.uniform(-1.0, 7.0)), 1),
             breathing_mm=round(float(rng.uniform(6.0, 20.0)), 1),
-            contraction_percent=round(float(rng.uniform(0.0, 3.0)), 1),
+            contraction_percent=round(float(rng.uniform(0.0, 2.0)), 1),
             pre_phase="arterial" if contrast == "hyper" else "portal",
             noise_hu=round(float(rng.uniform(8.0, 14.0)), 1))
         post_phase = {"arterial": "portal", "portal": "arterial"}[spec.pre_phase] if phase_differs else spec.pre_phase

@@ -16,7 +16,8 @@ from .source import Source, prepare_source
 
 TRUTH_GRID_MM = 3.0
 FIT_POINTS = 4000
-FIT_ROUNDS = 14
+FIT_ZONE_POINTS = 30_000
+FIT_ROUNDS = 12
 BEYOND_MM = 25.0
 CONTRAST_HU = {("hypo", "portal"): -48.0, ("hypo", "arterial"): -34.0, ("hypo", "native"): -14.0,
                ("hyper", "portal"): 30.0, ("hyper", "arterial"): 45.0, ("hyper", "native"): 14.0}
@@ -158,7 +159,7 @@ def _fitted(shape: StarShape, tumor_points: np.ndarray, margin_mm: float) -> Sta
     for _ in range(FIT_ROUNDS):
         middle = 0.5 * (low + high)
         zone = Zone(shape.scaled(middle))
-        if margins_mm(tumor_points, zone, zone.surface(FIT_POINTS)).min() < margin_mm:
+        if margins_mm(tumor_points, zone, zone.surface(FIT_ZONE_POINTS)).min() < margin_mm:
             low = middle
         else:
             high = middle
