@@ -15,8 +15,10 @@ from .uncertainty import MarginUncertainty, margin_uncertainty
 
 SCREENING_SLICE_MM = 3.0
 """Above this slice distance the margin is labelled as screening only."""
-SURFACE_STEP_MM = 1.0
-COVERAGE_SAMPLES = 30_000
+SURFACE_STEP_SHARE = 1.0 / 22.0
+SURFACE_STEP_MM = (0.5, 1.5)
+"""Size of the triangles: a share of the longest side, within these limits."""
+COVERAGE_SAMPLES = 15_000
 VALIDATED_ON = ("analytic spheres and ellipsoids at 1, 2.5 and 5 mm slices; simulated ablations in one real CT "
                 "(Docs/benchmarks.md); no patient outcome")
 
@@ -177,7 +179,7 @@ def check_frames(tumor: Mask, ablation: Mask, transform: Transform | None) -> No
 def _step(mask: Mask) -> float:
     _, shape = mask.bounding_box_kji()
     longest = float((np.array(shape) * mask.grid.spacing_kji_mm).max())
-    return float(np.clip(longest / 30.0, 0.5, 1.5)) * SURFACE_STEP_MM
+    return float(np.clip(longest * SURFACE_STEP_SHARE, *SURFACE_STEP_MM))
 
 
 def _near_boundary(organ: Mask | None, points: np.ndarray, distance_mm: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..geometry import Grid, Mask, Surface, Transform
 from ..geometry.implicit import ImplicitSurface
-from ..geometry.proximity import distance_to_surface_mm
+from ..geometry.proximity import within_mm
 
 WORDS = (("right", "left"), ("anterior", "posterior"), ("cranial", "caudal"))
 """For each RAS axis its positive and its negative end."""
@@ -132,7 +132,7 @@ def tissue_at_risk(seen: Surface, tumor_shape: ImplicitSurface, ablation: Mask, 
     points = points[left]
     at_home = points if ablation_from_tumor is None else ablation_from_tumor.inverse_apply(points)
     keep = tumor_shape.value(at_home) < 0.0
-    keep[~keep] = distance_to_surface_mm(points[~keep], seen)[0] <= threshold_mm
+    keep[~keep] = within_mm(points[~keep], seen, threshold_mm)
     out = np.zeros(int(np.prod(grid.shape)), bool)
     out[left[keep]] = True
     return Mask(out.reshape(grid.shape), grid, "tissue at risk", ablation.frame_of_reference)

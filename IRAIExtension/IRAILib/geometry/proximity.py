@@ -6,7 +6,7 @@ import numpy as np
 
 from .surface import Surface
 
-CANDIDATES = 8
+CANDIDATES = 5
 """Triangles tried per point. Marching-cubes triangles are alike in size, so the nearest by centre are enough."""
 
 
@@ -32,6 +32,23 @@ def distance_to_surface_mm(points: np.ndarray, surface: Surface) -> tuple[np.nda
     best = distance.argmin(axis=1)
     row = np.arange(len(points))
     return distance[row, best], nearest[row, best]
+
+
+def within_mm(points: np.ndarray, surface: Surface, limit_mm: float) -> np.ndarray:
+    """(n,) bool: which of (n, 3) points are nearer than `limit_mm` to a surface, on either side of it.
+
+    The exact distance is taken only where the nearest vertex leaves it open.
+    """
+    from scipy.spatial import cKDTree
+
+    points = np.asarray(points, float).reshape(-1, 3)
+    corners = surface.points[surface.triangles]
+    longest_edge = float(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max())
+    near, _ = cKDTree(surface.points).query(points, distance_upper_bound=limit_mm + longest_edge)
+    inside = near <= limit_mm
+    open_ = ~inside & np.isfinite(near)
+    inside[open_] = distance_to_surface_mm(points[open_], surface)[0] <= limit_mm
+    return inside
 
 
 def _nearest_on_triangles(p: np.ndarray, corners: np.ndarray) -> np.ndarray:
