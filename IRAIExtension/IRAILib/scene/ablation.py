@@ -20,7 +20,7 @@ from .ablation_quality import quality_rows
 from .ablation_results import read_record, write_margin, write_record
 from .changes import SceneChange, link_parts, part_of, parts_of, put_in_folder
 from .nodes import SegmentRef, mask_from_segment, points_from_markups, volume_from_node
-from .transforms import inverse, transform_from_node, transform_to_node
+from .transforms import transform_from_node, transform_to_node
 from .write import rows_to_table, volume_to_node
 
 ACCEPTED = "IRAI.Accepted"
@@ -203,7 +203,7 @@ def _motion(case: AblationCase, registration) -> tuple[Transform | None, dict[st
     node = part_of(registration, "transform")
     if node is None:
         raise InputError("the registration's transform node was deleted; register this case again")
-    return inverse(transform_from_node(node)), facts
+    return transform_from_node(node).inverse(), facts
 
 
 def _registration_summary(facts, masks, sigma: float, options) -> dict[str, Any] | None:

@@ -128,24 +128,3 @@ def _grid_from_vtk(transform, to_frame: str, from_frame: str) -> GridTransform:
     vectors = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(*shape, 3).astype(np.float32)
     vectors = vectors * transform.GetDisplacementScale() + transform.GetDisplacementShift()
     return GridTransform(Grid(shape, matrix), vectors, to_frame, from_frame)
-
-
-class InverseTransform(Transform):
-    """The other direction of a transform, found point by point. For points only: it can't resample an image."""
-
-    def __init__(self, forward: Transform) -> None:
-        super().__init__(forward.from_frame, forward.to_frame)
-        self.forward = forward
-
-    def apply(self, points_ras: np.ndarray) -> np.ndarray:
-        return self.forward.inverse_apply(points_ras)
-
-    def inverse_apply(self, points_ras: np.ndarray) -> np.ndarray:
-        return self.forward.apply(points_ras)
-
-
-def inverse(transform: Transform) -> Transform:
-    """The same motion, the other way round: a matrix where there is one, else an InverseTransform."""
-    if isinstance(transform, LinearTransform):
-        return transform.inverse()
-    return transform.forward if isinstance(transform, InverseTransform) else InverseTransform(transform)
