@@ -2,6 +2,7 @@
 
 import qt
 
+HEADER_HEIGHT = 22
 BAD, GOOD = "#d62728", "#2c8a3f"
 
 
@@ -28,4 +29,5 @@ def fillTable(table, header, rows, verdicts=None, stretch=0):
     table.resizeRowsToContents()
     table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
     rowHeights = sum(table.rowHeight(row) for row in range(len(rows)))
-    table.setFixedHeight(table.verticalHeader().defaultSectionSize + rowHeights + 2)
+    sections.setFixedHeight(HEADER_HEIGHT)
+    table.setFixedHeight(HEADER_HEIGHT + rowHeights + 2)

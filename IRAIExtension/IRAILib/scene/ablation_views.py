@@ -14,6 +14,7 @@ from .write import volume_to_node
 
 CHECKER_MM = 25.0
 """Edge of a field of the checkerboard: several fit into a liver, and an edge is long enough to judge a shift."""
+ZONE_OPACITY = 0.25
 LEFT, RIGHT = "Red", "Yellow"
 
 
@@ -84,7 +85,8 @@ def show_margin(case, record) -> None:
     _layout("SlicerLayoutFourUpView")
     if case.post is not None:
         _set_layers({}, case.post)
-    hide_surfaces([case.tumor, case.ablation])
+    hide_surfaces([case.tumor])
+    show_translucent(case.ablation)
     model = part_of(record, "model")
     if model is not None and model.GetDisplayNode() is not None:
         model.GetDisplayNode().SetVisibility(True)
@@ -115,6 +117,15 @@ def hide_surfaces(refs) -> None:
         display = ref.node.GetDisplayNode()
         if display is not None:
             display.SetSegmentVisibility3D(ref.segment_id, False)
+
+
+def show_translucent(ref) -> None:
+    """Show a segment in 3D so that what lies inside it is seen."""
+    ref.node.CreateClosedSurfaceRepresentation()
+    display = ref.node.GetDisplayNode()
+    if display is not None:
+        display.SetSegmentVisibility3D(ref.segment_id, True)
+        display.SetSegmentOpacity3D(ref.segment_id, ZONE_OPACITY)
 
 
 def forget_checkerboard(record) -> None:

@@ -53,5 +53,6 @@ def _segmentation(change: SceneChange, name: str, parts) -> dict[str, SegmentRef
     display = node.GetDisplayNode()
     for title, ref in refs.items():
         display.SetSegmentOpacity2DFill(ref.segment_id, 0.0)
-        display.SetSegmentOpacity3D(ref.segment_id, 0.12 if title in {"Liver", "Vessels"} else 0.3)
+        display.SetSegmentOpacity3D(ref.segment_id, 0.3)
+        display.SetSegmentVisibility3D(ref.segment_id, title != "Liver")
     return refs
