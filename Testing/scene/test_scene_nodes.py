@@ -203,7 +203,7 @@ def test_a_point_map_is_the_same_in_the_node_and_comes_back(scene, kind: str) ->
     node = transform_to_node(transform, scene.AddNewNodeByClass("vtkMRMLTransformNode", "t"), volume, volume)
     points = oblique((6, 7, 8)).points_ras(RNG.uniform(0.5, 4.5, size=(60, 3)))
     if kind == "grid after linear":
-        points = linear_map("x", "f")..inverse().apply(points)
+        points = linear_map("x", "f").inverse().apply(points)
     seen = np.array([node.GetTransformFromParent().TransformPoint(point) for point in points])
     assert np.abs(seen - transform.apply(points)).max() < 1e-3
     back = transform_from_node(node, "m", "f")
@@ -222,7 +222,6 @@ def test_beyond_its_grid_a_node_moves_nothing_as_the_library(scene) -> None:
 
 
 def test_inverse_undoes_a_smooth_deformation() -> None:
-
     grid = Grid((12, 12, 12), np.diag([5.0, 5.0, 5.0, 1.0]))
     wave = np.sin(grid.all_points_ras() / 12.0).astype(np.float32) * 2.0
     forward = GridTransform(grid, wave, "pre", "post")
