@@ -60,11 +60,10 @@ def run_margin(arguments: argparse.Namespace) -> int:
     _require_slicer_core()
     from ..jobs import run_job
     from ..report import empty_document
-    from ..scene.ablation import accept_registration, measure_margin, register_case
+    from ..scene.ablation import accept_registration, measure_margin, register_case, registration_facts
     from ..scene.ablation_report import write_case_report
     from ..scene.case_nodes import load_case
     from ..scene.changes import remove_node
-    from ..scene.console import registration_facts
 
     case = load_case(**inputs)
     registration = margin = None
@@ -79,7 +78,8 @@ def run_margin(arguments: argparse.Namespace) -> int:
         document, refused = _document(margin), None
     except RefusedError as error:
         refused = str(error)
-        document = {**empty_document(refused), "registration": registration_facts(registration)}
+        document = {**empty_document(refused),
+                    "registration": None if registration is None else registration_facts(_document(registration))}
     try:
         if arguments.synthetic and case.post is not None:
             case.post.SetAttribute("IRAI.Synthetic", "1")

@@ -12,6 +12,8 @@ from ..images.atomic import replacing
 
 SURE = 0.1
 """Above this probability of a margin under the threshold the headline isn't green."""
+WIDE = ("surface", "histogram")
+"""Pictures shown first and larger."""
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; margin: 0 auto; max-width: 1080px;
@@ -26,8 +28,9 @@ h1 { font-size: 1.5rem; margin: .2rem 0; } h2 { font-size: 1.1rem; margin: 1.6re
 .green { border-left: 6px solid #33a04a; }
 table { border-collapse: collapse; } td, th { padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #eceff3; } td.n { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 0; } figcaption { font-size: .82rem; color: #55606e; max-width: 460px; }
-.grid { display: flex; flex-wrap: wrap; gap: 1rem; } .grid img { width: 340px; } .grid .wide img { width: 520px; }
+figure { margin: 0; } figcaption { font-size: .82rem; color: #55606e; }
+.grid { display: flex; flex-wrap: wrap; gap: 1rem; } .grid figure { width: 330px; } .grid .wide { width: 500px; }
+.grid img { width: 100%; }
 footer { margin-top: 2rem; font-size: .82rem; color: #55606e; }
 """
 
@@ -93,9 +96,9 @@ def _figures(pictures: dict[str, tuple[Path, str]]) -> str:
     if not pictures:
         return ""
     out = []
-    for name, (path, caption) in pictures.items():
+    for name, (path, caption) in sorted(pictures.items(), key=lambda item: item[0] not in WIDE):
         data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
-        wide = ' class="wide"' if name in {"surface", "histogram"} else ""
+        wide = ' class="wide"' if name in WIDE else ""
         out.append(f'<figure{wide}><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
                    f"<figcaption>{escape(caption)}</figcaption></figure>")
     return f'<h2>Pictures</h2><div class="grid">{"".join(out)}</div>'

@@ -217,11 +217,24 @@ def _registration_summary(facts, masks, sigma: float, options) -> dict[str, Any]
         rigid = LinearTransform(np.array(facts["rigid_matrix"]), "moving", "fixed").inverse()
         rigid_mam = ablative_margin(**masks, ablation_from_tumor=rigid, registration_sigma_mm=sigma,
                                     options=options).mam_mm
+    return {**registration_facts(facts), "rigid_mam_mm": rigid_mam}
+
+
+def registration_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """The `registration` block of margin.json from a registration record's JSON, without the rigid margin.
+
+    `tre_mm` is the mean error at landmarks held out where there are any, else the error expected without them;
+    `tre_source` says which.
+    """
     quality = facts.get("quality") or {}
-    return {"method": facts.get("method"), "rigid_mam_mm": rigid_mam,
+    points = quality.get("tre_points") or 0
+    measured = quality.get("tre_mm") is not None and points > 0
+    return {"method": facts.get("method"), "rigid_mam_mm": None,
             "folding_percent": quality.get("folding_percent"),
             "tumor_volume_change_percent": quality.get("tumor_volume_change_percent"),
-            "tre_mm": quality.get("tre_mm", facts.get("local_tre_mm"))}
+            "tre_mm": quality["tre_mm"] if measured else facts.get("local_tre_mm"),
+            "tre_source": f"{points} landmarks held out" if measured else "estimated round the zone, no landmarks",
+            "local_tre_mm": facts.get("local_tre_mm"), "warnings": facts.get("warnings") or []}
 
 
 def _same_window(node, like) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..geometry import InputError
 from ..images.atomic import replacing
-from .ablation_results import EVALUATED, read_record
+from .ablation_results import EVALUATED
 from .changes import part_of
 from .traffic_light import SCALAR
 
@@ -36,18 +35,6 @@ def evaluated_margin(record) -> tuple[np.ndarray, np.ndarray]:
     triangles = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 3)
     keep = vtk_to_numpy(scalars.GetArray(EVALUATED)) > 0.5
     return vtk_to_numpy(scalars.GetArray(SCALAR))[keep], Surface(points, triangles).point_areas_mm2()[keep]
-
-
-def registration_facts(record) -> dict[str, Any] | None:
-    """The `registration` block of margin.json for a registration that was refused; None without a record."""
-    if record is None:
-        return None
-    facts = read_record(record)
-    quality = facts.get("quality") or {}
-    return {"method": facts.get("method"), "rigid_mam_mm": None,
-            "folding_percent": quality.get("folding_percent"),
-            "tumor_volume_change_percent": quality.get("tumor_volume_change_percent"),
-            "tre_mm": quality.get("tre_mm") or facts.get("local_tre_mm")}
 
 
 def save_scene(path: Path) -> Path:
