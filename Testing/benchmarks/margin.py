@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,8 @@ def _on_grid_of(tumor: Mask, shape: Ellipsoid) -> Mask:
 def methods() -> dict[str, Callable[[Mask, Mask, Mask], float]]:
     """IRAI and the peers that are installed."""
     out = {"IRAI": irai, "border voxels (QAM's definition)": border_voxels, "SimpleITK Maurer": maurer}
-    try:
-        import surface_distance as _  # noqa: F401
-
+    if find_spec("surface_distance"):
         out["google surface-distance"] = surface_distance
-    except ImportError:
-        pass
     return out
 
 

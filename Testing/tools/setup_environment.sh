@@ -8,7 +8,7 @@ PYTHON="${PYTHON:-python3}"
 
 # Debian packages: off-screen OpenGL for Slicer's views, and what Qt's offscreen platform links to.
 declare -A needed=([libEGL.so.1]=libegl1 [libGL.so.1]=libgl1 [libxkbcommon.so.0]=libxkbcommon0
-  [libdbus-1.so.3]=libdbus-1-3 [libfontconfig.so.1]=libfontconfig1 [libglib-2.0.so.0]=libglib2.0-0)
+  [libfontconfig.so.1]=libfontconfig1 [libfreetype.so.6]=libfreetype6 [libglib-2.0.so.0]=libglib2.0-0)
 
 apt_packages() {
   local known packages=()
@@ -17,6 +17,7 @@ apt_packages() {
     grep -q "$library" <<<"$known" || packages+=("${needed[$library]}")
   done
   ls /usr/lib/*/dri/swrast_dri.so /usr/lib/*/libgallium*.so >/dev/null 2>&1 || packages+=(libgl1-mesa-dri)
+  ls /usr/share/fonts/*/* >/dev/null 2>&1 || packages+=(fonts-dejavu-core)
   "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
   [ "${#packages[@]}" -eq 0 ] && return
   if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
