@@ -16,20 +16,14 @@ BINS = 40
 SAMPLES = 50000
 
 
-def deform(work: Work, start_mm: np.ndarray | None, seed: int, progress: Callable[[float, str], None]) -> np.ndarray:
+def deform(work: Work, seed: int, progress: Callable[[float, str], None]) -> np.ndarray:
     """(k, j, i, 3) float32 displacement in RAS mm on the working grid: fixed point to aligned moving point.
 
     Cubic B-spline, control points `CONTROL_MM` apart and halved by level, Mattes mutual information, L-BFGS.
-    The moving image is brought through `start_mm` first, when given.
     """
     import SimpleITK as sitk
 
-    from .fields import compose, warp
-
-    moving, weight = work.moving, work.moving_weight
-    if start_mm is not None:
-        moving, weight = warp(moving, start_mm, work.grid), warp(weight, start_mm, work.grid)
-    fixed_image, moving_image = (_image(array, work) for array in (work.fixed, moving))
+    fixed_image, moving_image = (_image(array, work) for array in (work.fixed, work.moving))
     extent = np.array(work.grid.shape[::-1]) * work.grid.spacing_mm
     mesh = [max(2, round(float(e) / CONTROL_MM)) for e in extent]
     transform = sitk.BSplineTransformInitializer(fixed_image, mesh, 3)
@@ -39,7 +33,7 @@ def deform(work: Work, start_mm: np.ndarray | None, seed: int, progress: Callabl
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(min(1.0, SAMPLES / max(1, np.count_nonzero(keep))), seed)
     method.SetMetricFixedMask(_image(keep.astype(np.uint8), work))
-    method.SetMetricMovingMask(_image((weight > 0.5).astype(np.uint8), work))
+    method.SetMetricMovingMask(_image((work.moving_weight > 0.5).astype(np.uint8), work))
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsLBFGS2(solutionAccuracy=1e-5, numberOfIterations=ITERATIONS, deltaConvergenceTolerance=1e-5)
     method.SetShrinkFactorsPerLevel([2, 1, 1])
@@ -57,8 +51,7 @@ def deform(work: Work, start_mm: np.ndarray | None, seed: int, progress: Callabl
     field = sitk.TransformToDisplacementField(
         final, sitk.sitkVectorFloat64, fixed_image.GetSize(), fixed_image.GetOrigin(), fixed_image.GetSpacing(),
         fixed_image.GetDirection())
-    found = (sitk.GetArrayFromImage(field) * [-1.0, -1.0, 1.0]).astype(np.float32)
-    return found if start_mm is None else compose(start_mm, found, work.grid)
+    return (sitk.GetArrayFromImage(field) * [-1.0, -1.0, 1.0]).astype(np.float32)
 
 
 def _image(array: np.ndarray, work: Work):

@@ -18,15 +18,16 @@ from .inputs import Work
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Rising weight with which a picked displacement must agree with its smooth neighbourhood."""
+COUPLING_UNIT = 0.02
 COARSE_FACTOR = 2
-CONTROL_VOXELS = 2
-UNKNOWN_COST = 0.5
+FLOOR = 2.0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One level of the descent: features of which dilation (voxels), how many steps, control spacing (voxels)."""
+    """One level of the descent: image blur and feature dilation (voxels), control spacing (voxels), steps."""
 
+    blur: float
     dilation: int
     control: int
     steps: int
@@ -34,34 +35,34 @@ class Stage:
     bending: float
 
 
-STAGES = (Stage(2, 4, 80, 0.3, 1.0), Stage(1, 3, 120, 0.1, 1.0))
+STAGES = (Stage(3.0, 2, 10, 60, 0.3, 100.0), Stage(2.0, 2, 8, 60, 0.15, 100.0), Stage(1.0, 1, 6, 80, 0.05, 100.0))
+SEARCH_BLUR = 1.0
 SAMPLES = 20000
+CHOICE_SAMPLES = 100000
 ORGAN_WEIGHT = 0.05
+FEATURE_WEIGHT = 1.0
+VALUE_WEIGHT = 1.0
 ORGAN_REACH_MM = 8.0
 
 
-def deform(work: Work, start_mm: np.ndarray | None, seed: int, progress: Callable[[float, str], None], *,
-           search_mm: float = 24.0) -> np.ndarray:
+def deform(work: Work, seed: int, progress: Callable[[float, str], None], *, search_mm: float = 24.0) -> np.ndarray:
     """(k, j, i, 3) float32 displacement in RAS mm on the working grid: fixed point to aligned moving point."""
     import torch
 
-    threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         pair = _Tensors(work, device)
-        if start_mm is None:
-            shift = _search(pair, search_mm / work.spacing_mm, lambda s: progress(0.4 * s, "deformable registration"))
-        else:
-            shift = pair.voxels(start_mm)
+        shift = _search(pair, search_mm / work.spacing_mm, lambda s: progress(0.4 * s, "deformable registration"))
+        starts = [shift, torch.zeros_like(shift)]
         total, done = sum(stage.steps for stage in STAGES), 0
         for stage in STAGES:
             def tell(step: int, done: int = done) -> None:
                 progress(0.4 + 0.6 * (done + step) / total, "deformable registration")
 
-            shift = _descend(pair, shift, stage, tell)
+            shift = _descend(pair, starts, stage, tell)
+            starts = [shift]
             done += stage.steps
-    torch.set_num_threads(threads)
     return pair.millimetres(shift)
 
 
@@ -79,12 +80,6 @@ class _Tensors:
         if work.fixed_organ_mm is not None and work.moving_organ_mm is not None:
             self.organs = tuple(torch.from_numpy((np.clip(a / ORGAN_REACH_MM, -1, 1)).astype(np.float32)).to(device)
                                 for a in (work.fixed_organ_mm, work.moving_organ_mm))
-
-    def voxels(self, field_mm: np.ndarray):
-        import torch
-
-        ijk = field_mm @ self.grid.ijk_from_ras[:3, :3].T.astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(ijk[..., ::-1], -1, 0), np.float32)).to(self.device)
 
     def millimetres(self, shift) -> np.ndarray:
         kji = np.moveaxis(shift.detach().cpu().numpy(), 0, -1)
@@ -119,8 +114,8 @@ def mind(image, dilation: int):
     stack = torch.stack(channels)
     stack -= stack.min(dim=0, keepdim=True).values
     scale = stack.mean(dim=0, keepdim=True)
-    middle = scale.mean()
-    return torch.exp(-stack / scale.clamp(0.05 * middle, 20.0 * middle))
+    level = FLOOR * torch.quantile(scale[scale > 1e-8].flatten()[::7][:1_000_000], 0.5)
+    return torch.exp(-stack / (scale + level))
 
 
 def _search(pair: _Tensors, reach: float, tell: Callable[[float], None]):
@@ -134,7 +129,8 @@ def _search(pair: _Tensors, reach: float, tell: Callable[[float], None]):
     organs = None if pair.organs is None else [
         functional.avg_pool3d(a[None, None], COARSE_FACTOR, ceil_mode=True)[0, 0] for a in pair.organs]
     steps = max(2, int(np.ceil(reach / COARSE_FACTOR / 2.0)))
-    cost, moves = _costs(mind(fixed, 1), mind(moving, 1), weights, organs, steps, 2, tell)
+    features = [mind(_blurred(image, SEARCH_BLUR), 1) for image in (fixed, moving)]
+    cost, moves = _costs(*features, weights, organs, steps, 2, tell)
     picked = _relax(cost, moves) * COARSE_FACTOR
     return functional.interpolate(picked[None], size=pair.shape, mode="trilinear", align_corners=False)[0]
 
@@ -200,36 +196,32 @@ def _relax(cost, moves):
         total = flat
         if smooth is not None:
             away = ((moves[:, :, None] - smooth.reshape(1, 3, -1)) ** 2).sum(1)
-            total = flat + coupling * 0.02 * away
+            total = flat + coupling * COUPLING_UNIT * away
         picked = moves[total.argmin(dim=0)].T.reshape(3, depth, height, width)
         smooth = _smooth(picked)
     return functional.interpolate(smooth[None], scale_factor=2, mode="trilinear", align_corners=False)[0] \
         if smooth is not None else torch.zeros(3, depth * 2, height * 2, width * 2)
 
 
-def _descend(pair: _Tensors, shift, stage: Stage, tell: Callable[[int], None]):
-    """Adam on the control points of a smooth displacement; returns it on the full grid."""
+def _descend(pair: _Tensors, starts: list, stage: Stage, tell: Callable[[int], None]):
+    """Adam on the control points of a smooth displacement, from the best start; returns it on the full grid."""
     import torch
     import torch.nn.functional as functional
 
-    fixed, moving = _Rows(pair, "fixed", stage.dilation), _Rows(pair, "moving", stage.dilation)
-    size = [int(np.ceil(n / stage.control)) + 1 for n in pair.shape]
-    control = functional.interpolate(shift[None], size=size, mode="trilinear", align_corners=True)[0].clone()
-    control.requires_grad_(True)
+    level = _Level(pair, stage)
+    controls = [functional.interpolate(start[None], size=level.size, mode="trilinear", align_corners=True)[0]
+                for start in starts]
+    if len(controls) > 1:
+        with torch.no_grad():
+            costs = [float(level.loss(control, CHOICE_SAMPLES)) for control in controls]
+        controls = [controls[int(np.argmin(costs))]]
+    control = controls[0].clone().requires_grad_(True)
     optimiser = torch.optim.Adam([control], lr=stage.rate)
-    indices = (pair.fixed_weight > 0.5).nonzero()
-    sizes = torch.tensor(pair.shape, dtype=torch.float32, device=pair.device)
-    step_voxels = (sizes - 1) / (torch.tensor(size, device=pair.device) - 1)
     for step in range(stage.steps):
         for group in optimiser.param_groups:
             group["lr"] = stage.rate * (1.0 - 0.8 * step / stage.steps)
-        points = indices[torch.randint(len(indices), (min(SAMPLES, len(indices)),), device=pair.device)]
         optimiser.zero_grad()
-        smooth = _smooth(control)
-        here, there = fixed.on(points), moving.at(points + _at(smooth[None], points, sizes).T)
-        weight = there[:, -1].detach()
-        loss = (_difference(here, there) * weight).sum() / weight.sum().clamp(min=1.0)
-        (loss + stage.bending * _bending(smooth, step_voxels)).backward()
+        level.loss(control, SAMPLES).backward()
         optimiser.step()
         if step % 10 == 0:
             tell(step)
@@ -238,21 +230,80 @@ def _descend(pair: _Tensors, shift, stage: Stage, tell: Callable[[int], None]):
                                       align_corners=True)[0]
 
 
+class _Level:
+    """What one stage compares, and how well a displacement does."""
+
+    def __init__(self, pair: _Tensors, stage: Stage) -> None:
+        import torch
+
+        self.stage = stage
+        self.fixed, self.moving = (_Rows(pair, side, stage) for side in ("fixed", "moving"))
+        self.size = [int(np.ceil(n / stage.control)) + 1 for n in pair.shape]
+        self.indices = (pair.fixed_weight > 0.5).nonzero()
+        self.sizes = torch.tensor(pair.shape, dtype=torch.float32, device=pair.device)
+        self.step_voxels = (self.sizes - 1) / (torch.tensor(self.size, device=pair.device) - 1)
+
+    def loss(self, control, samples: int):
+        """Cost of (3, d, h, w) control points over random voxels that count on both sides."""
+        import torch
+
+        chosen = torch.randint(len(self.indices), (min(samples, len(self.indices)),), device=control.device)
+        points = self.indices[chosen]
+        smooth = _smooth(control)
+        here, there = self.fixed.on(points), self.moving.at(points + _at(smooth[None], points, self.sizes).T)
+        weight = there[:, -1].detach()
+        cost = (_difference(here, there) * weight).sum() / weight.sum().clamp(min=1.0)
+        inside = weight * (here[:, -2] <= 0.0)
+        cost = cost + VALUE_WEIGHT * _prediction(here[:, -3], there[:, -3], points / self.sizes - 0.5, inside)
+        return cost + self.stage.bending * _bending(smooth, self.step_voxels)
+
+
 def _difference(here, there):
     """(n,) cost between two sets of rows: features, and the organ's distance with its own weight."""
     squared = (here - there) ** 2
-    return squared[:, :-2].mean(1) + ORGAN_WEIGHT * squared[:, -2]
+    return FEATURE_WEIGHT * squared[:, :-3].mean(1) + ORGAN_WEIGHT * squared[:, -2]
+
+
+def _prediction(fixed, moving, place, weight):
+    """Half the log of the share of the fixed image's variance that the moving image leaves unexplained.
+
+    The fixed values (n,) are predicted by least squares from a cubic of the moving ones and a linear trend in
+    `place` (n, 3), so that another contrast phase or a bias field doesn't count. Up to a constant this is the
+    negative log likelihood per sample, so that noisy images pull less.
+    """
+    import torch
+
+    m = moving - 0.5
+    terms = torch.stack([torch.ones_like(m), m, m**2, m**3, *place.T], dim=1)
+    normal = terms.T @ (terms * weight[:, None]) / weight.sum() + 1e-5 * torch.eye(7, device=m.device)
+    right = terms.T @ (fixed * weight) / weight.sum()
+    rest = fixed - terms @ torch.linalg.solve(normal, right)
+    mean = (fixed * weight).sum() / weight.sum()
+    variance = ((fixed - mean) ** 2 * weight).sum()
+    return 0.5 * torch.log(((rest**2 * weight).sum() + 1e-6) / (variance + 1e-6))
+
+
+def _blurred(image, sigma: float):
+    """A (k, j, i) tensor after a Gaussian of `sigma` voxels."""
+    import torch
+    from scipy import ndimage
+
+    if sigma <= 0.0:
+        return image
+    return torch.from_numpy(ndimage.gaussian_filter(image.cpu().numpy(), sigma, truncate=3.0)).to(image.device)
 
 
 class _Rows:
     """Features, organ distance and weight of every voxel as one row, so that a sample reads one cache line."""
 
-    def __init__(self, pair: _Tensors, side: str, dilation: int) -> None:
+    def __init__(self, pair: _Tensors, side: str, stage: Stage) -> None:
         import torch
 
         image, weight = getattr(pair, side), getattr(pair, f"{side}_weight")
         organ = torch.zeros_like(image) if pair.organs is None else pair.organs[side == "moving"]
-        self.rows = torch.cat([mind(image, dilation), organ[None], weight[None]]).flatten(1).T.contiguous()
+        soft = _blurred(image, stage.blur)
+        features = mind(_blurred(image, 0.4 * stage.blur), stage.dilation)
+        self.rows = torch.cat([features, soft[None], organ[None], weight[None]]).flatten(1).T.contiguous()
         self.shape = image.shape
         self.strides = torch.tensor([image.shape[1] * image.shape[2], image.shape[2], 1], device=image.device)
         self.upper = torch.tensor(image.shape, device=image.device) - 1

@@ -11,7 +11,7 @@ LEAST_SHELL_PERCENT = 50.0
 LARGEST_FOLDING_PERCENT = 1.0
 LARGEST_ERROR_MM = 4.0
 LARGEST_TUMOR_ZONE_GAP_MM = 20.0
-LEAST_GAIN = -0.02
+LARGEST_LOSS = 0.1
 
 
 def refusal(quality: RegistrationQuality, options: RegistrationOptions, *, local_tre_mm: float,
@@ -72,8 +72,10 @@ def _overlap(quality: RegistrationQuality, gap_mm: float | None) -> str | None:
 
 
 def _similarity(quality: RegistrationQuality) -> str | None:
-    before, after = quality.similarity_before, quality.similarity_after
-    if before is not None and after is not None and after - before < LEAST_GAIN:
+    before, rigid = quality.information_before, quality.information_rigid
+    worse = before is not None and rigid is not None and rigid < (1.0 - LARGEST_LOSS) * before
+    first, last = quality.similarity_rigid, quality.similarity_after
+    if worse or (first is not None and last is not None and last < (1.0 - LARGEST_LOSS) * first):
         return ("the images match worse after registration than before; check that they show the same patient, or "
                 "place them by landmarks")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,6 +17,8 @@ MAX_WORK_VOXELS = 1_600_000
 WORK_SPACING_MM = 2.0
 ORGAN_MARGIN_MM = 16.0
 ORGAN_RIM_MM = 8.0
+KEPT_ROUND_ORGAN_MM = 60.0
+REDUCED_SPACING_MM = 1.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +32,9 @@ class Pair:
     exclude_fixed: Mask | None = None
     exclude_moving: Mask | None = None
 
-    def swapped(self) -> Pair:
-        return Pair(self.moving, self.fixed, self.moving_organ, self.fixed_organ, self.exclude_moving,
-                    self.exclude_fixed)
+    @property
+    def has_zone(self) -> bool:
+        return self.exclude_fixed is not None or self.exclude_moving is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,16 @@ class Work:
     @property
     def spacing_mm(self) -> float:
         return float(self.grid.spacing_mm[0])
+
+    @property
+    def organ(self) -> np.ndarray:
+        """(k, j, i) bool; everything, where no organ was given."""
+        return np.ones(self.grid.shape, bool) if self.fixed_organ_mm is None else self.fixed_organ_mm < 0.0
+
+    def swapped(self) -> Work:
+        """The same pair, to be registered the other way."""
+        return Work(self.grid, self.moving, self.fixed, self.moving_weight, self.fixed_weight, self.moving_organ_mm,
+                    self.fixed_organ_mm)
 
 
 def check_pair(pair: Pair) -> Pair:
@@ -108,13 +121,27 @@ def _check_mask(mask: Mask, role: str, image: Volume) -> Mask:
     return mask
 
 
+def reduced(pair: Pair, spacing_mm: float) -> Pair:
+    """The pair without what registration doesn't need: far from the organ, and detail below `spacing_mm`."""
+    images = []
+    for image, organ in ((pair.fixed, pair.fixed_organ), (pair.moving, pair.moving_organ)):
+        near = crop_to(image, organ, KEPT_ROUND_ORGAN_MM)
+        spacing = np.where(near.grid.spacing_mm < 0.8 * spacing_mm, spacing_mm, near.grid.spacing_mm)
+        if (spacing > near.grid.spacing_mm).any():
+            grid = near.grid.resampled_grid(spacing)
+            near = Volume(smoothed_onto(near, grid), grid, image.name)
+        images.append(Volume(np.asarray(near.array, np.float32), near.grid, image.name))
+    return Pair(images[0], images[1], pair.fixed_organ, pair.moving_organ, pair.exclude_fixed, pair.exclude_moving)
+
+
 def smoothed_onto(volume: Volume, grid: Grid, transform: Transform | None = None, *, outside: float | None = None
                   ) -> np.ndarray:
     """(k, j, i) float32 of the volume on a coarser grid, low-passed first so that nothing aliases."""
     from scipy import ndimage
 
-    target = float(grid.spacing_mm.min())
-    sigma = [0.4 * np.sqrt(max(0.0, (target / s) ** 2 - 1.0)) for s in volume.grid.spacing_kji_mm]
+    target = np.abs(np.linalg.inv(volume.grid.directions) @ grid.directions) @ grid.spacing_mm
+    sigma = [0.4 * np.sqrt(max(0.0, (t / s) ** 2 - 1.0))
+             for t, s in zip(target[::-1], volume.grid.spacing_kji_mm, strict=True)]
     array = np.asarray(volume.array, np.float32)
     if max(sigma) > 0.15:
         array = ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=2.5)
@@ -167,11 +194,28 @@ def working_grid(pair: Pair, spacing_mm: float | None, margin_mm: float = ORGAN_
 def signed_distance_on(mask: Mask, grid: Grid, transform: Transform | None = None, reach_mm: float = 40.0
                        ) -> np.ndarray:
     """(k, j, i) float32 signed distance in mm to the mask, negative inside, on another grid; far is `reach_mm`."""
-    part = mask.crop_to_content(margin_mm=reach_mm)
-    spacing = part.grid.spacing_kji_mm
-    array = euclidean_distance_mm(~part.array, spacing) - euclidean_distance_mm(part.array, spacing)
-    array = np.clip(np.nan_to_num(array, posinf=reach_mm, neginf=-reach_mm), -reach_mm, reach_mm)
-    return resample(Volume(array, part.grid), grid, transform, outside=reach_mm).array
+    return resample(_distance_volume(mask, reach_mm), grid, transform, outside=reach_mm).array
+
+
+@lru_cache(maxsize=6)
+def _distance_volume(mask: Mask, reach_mm: float) -> Volume:
+    """Beyond the field of view a mask that reaches its edge goes on: the edge is not the organ's surface."""
+    start, shape = mask.bounding_box_kji()
+    grow = np.ceil(reach_mm / mask.grid.spacing_kji_mm).astype(int)
+    low, high = np.array(start) - grow, np.array(start) + shape + grow
+    inner_low, inner_high = np.maximum(low, 0), np.minimum(high, mask.grid.shape)
+    array = mask.crop(tuple(inner_low), tuple(inner_high - inner_low)).array
+    array = np.pad(array, list(zip(inner_low - low, high - inner_high, strict=True)), mode="edge")
+    start = low
+    spacing = mask.grid.spacing_kji_mm
+    distance = euclidean_distance_mm(~array, spacing) - euclidean_distance_mm(array, spacing)
+    grid = mask.grid.cropped_grid(tuple(start), array.shape)
+    return Volume(np.clip(distance, -reach_mm, reach_mm), grid)
+
+
+def distance_at(mask: Mask, points_ras: np.ndarray, reach_mm: float = 40.0) -> np.ndarray:
+    """(n,) signed distance in mm from RAS points to the mask, negative inside; far is `reach_mm`."""
+    return _distance_volume(mask, reach_mm).sample(points_ras, outside=reach_mm)
 
 
 def prepare(pair: Pair, grid: Grid, moving_from_fixed: Transform, exclusion_mm: float | None) -> Work:

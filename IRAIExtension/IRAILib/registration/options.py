@@ -26,8 +26,8 @@ class RegistrationOptions:
         model: "rigid" or "deformable" (rigid first, then deformable inside the organ).
         engine: "auto" (convex where torch is installed, else bspline) or one of `ENGINES`.
         exclusion_mm: tumour and zone are left out of the similarity with so wide a rim.
-        shell_mm: the local affine is fitted to the field between these distances from the zone.
-        local_affine: put the local affine inside the zone. Off only to show what happens without.
+        shell_mm: the local model (affine and second order) is fitted between these distances from the zone.
+        local_model: put it inside the zone. Off only to show what happens without.
         respect_exclusion: use the exclusion masks in the similarity. Off only to show what happens without;
             the guard measures the tumour either way.
         spacing_mm: voxel of the working images; None chooses 2 mm, or more for very large organs.
@@ -41,8 +41,8 @@ class RegistrationOptions:
     model: str = "deformable"
     engine: str = "auto"
     exclusion_mm: float = 6.0
-    shell_mm: tuple[float, float] = (4.0, 25.0)
-    local_affine: bool = True
+    shell_mm: tuple[float, float] = (4.0, 18.0)
+    local_model: bool = True
     respect_exclusion: bool = True
     spacing_mm: float | None = None
     search_mm: float = 24.0

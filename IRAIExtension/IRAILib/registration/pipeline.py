@@ -1,22 +1,34 @@
-"""Rigid, then deformable with both zones left out, then the local affine, then the verdict."""
+"""Rigid, then deformable with both zones left out, then the local model inside them, then the verdict."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..geometry import Grid, LinearTransform, Mask, Transform, Volume
-from . import guard, quality
-from .fields import jacobian, placed
-from .inputs import Pair, Work, check_pair, prepare, working_grid
-from .local import LocalAffine, blend, fit_affine
+from ..geometry import LinearTransform, Mask, Transform, Volume
+from . import guard, judge, landmarks
+from .engines import deform
+from .fields import placed
+from .inputs import REDUCED_SPACING_MM, Pair, Work, check_pair, prepare, reduced, working_grid
+from .local import LocalModel, blend, fit_local
 from .options import RegistrationOptions, choose_engine
 from .result import RegistrationQuality, RegistrationResult
-from .rigid import organ_overlap, register_rigid
+from .rigid import register_rigid
 
 Progress = Callable[[float, str], None]
+ZONE_UPDATES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One direction's map: field on the working grid, the local model in it, and where both apply."""
+
+    field: np.ndarray
+    model: LocalModel | None
+    transform: Transform
 
 
 def register(fixed: Volume, moving: Volume, *, options: RegistrationOptions | None = None,
@@ -28,98 +40,100 @@ def register(fixed: Volume, moving: Volume, *, options: RegistrationOptions | No
     Args:
         fixed, moving: images of the same organ, RAS mm. For an ablation: fixed after, moving before.
         options: how; see `RegistrationOptions`.
-        fixed_organ, moving_organ: the organ in each; the deformation is judged and best inside.
+        fixed_organ, moving_organ: the organ in each; the deformation is judged, and best, inside.
         exclude_fixed: what is new in the fixed image (ablation zone). exclude_moving: what is gone (tumour).
+        fixed_landmarks, moving_landmarks: (n, 3) RAS mm, the same tissue in the same order. They judge the result,
+            each held out of its own correction, and correct it when there are enough and it helps.
         progress: told (share, text).
     Returns: the result with its quality; `refused` says why not to use it.
-    Raises: InputError (images or masks unfit, one line), MissingPackageError.
+    Raises: InputError (images, masks or landmarks unfit, one line), MissingPackageError.
     """
     began = time.monotonic()
     options = options or RegistrationOptions()
     tell = progress or (lambda share, text: None)
-    pair = check_pair(Pair(fixed, moving, fixed_organ, moving_organ, exclude_fixed, exclude_moving))
+    tell(0.0, "checking the images")
+    engine = choose_engine(options.engine)
+    whole = check_pair(Pair(fixed, moving, fixed_organ, moving_organ, exclude_fixed, exclude_moving))
+    marks = landmarks.check_landmarks(fixed_landmarks, moving_landmarks)
+    pair = reduced(whole, REDUCED_SPACING_MM)
     exclusion_mm = options.exclusion_mm if options.respect_exclusion else None
-    engine = choose_engine(options.engine) if options.model == "deformable" else "rigid"
-    rigid, _before, _after = register_rigid(pair, exclusion_mm, options.seed, _part(tell, 0.02, 0.3))
-    grid = working_grid(pair, options.spacing_mm)
-    work = prepare(pair, grid, rigid, exclusion_mm)
-    field = np.zeros((*grid.shape, 3), np.float32)
-    affine = None
-    if options.model == "deformable":
-        field = _deform(engine, work, options.seed, _part(tell, 0.3, 0.85))
-        field, affine = _local(field, work, pair, rigid, options)
-    tell(0.88, "judging the result")
-    transform: Transform = rigid if options.model == "rigid" else placed(field, grid, rigid)
-    found, gap, readable = _judge(pair, work, field, transform, rigid, affine)
-    sigma = 1.0
-    reason = guard.refusal(found, options, local_tre_mm=sigma, tumor_readable=readable, gap_mm=gap,
-                           has_zone=exclude_fixed is not None or exclude_moving is not None)
+    start = None if marks is None else landmarks.rigid_fit(*marks)
+    rigid, before, after = register_rigid(pair, exclusion_mm, options.seed, _part(tell, 0.02, 0.25), start)
+    work = prepare(pair, working_grid(pair, options.spacing_mm), rigid, exclusion_mm)
+    held_out = None if marks is None else landmarks.errors(rigid, *marks)
+    forward = _forward(engine, work, pair, rigid, options, _part(tell, 0.28, 0.62))
+    if options.model == "deformable" and marks is not None:
+        forward, held_out = _with_landmarks(forward, work, pair, rigid, marks, options)
+    back = _backward(engine, work, pair, rigid, options, _part(tell, 0.62, 0.9))
+    tell(0.9, "judging the result")
+    result = _conclude(whole, work, rigid, forward, back, options, held_out, (before, after))
     tell(1.0, "registration done")
     method = "rigid" if options.model == "rigid" else f"deformable ({engine})"
-    return RegistrationResult(transform, rigid, found, reason, sigma, method, time.monotonic() - began)
+    return replace(result, method=method, seconds=time.monotonic() - began)
 
 
 def _part(tell: Progress, low: float, high: float) -> Progress:
     return lambda share, text: tell(low + (high - low) * share, text)
 
 
-def _deform(engine: str, work: Work, seed: int, tell: Progress) -> np.ndarray:
-    from . import bspline
-
-    return bspline.deform(work, None, seed, tell)
-
-
-def _zone_mm(pair: Pair, grid: Grid, transform: Transform) -> np.ndarray | None:
-    """Signed distance to the union of the zone and the tumour brought home; None without either."""
-    from .inputs import signed_distance_on
-
-    parts = []
-    if pair.exclude_fixed is not None:
-        parts.append(signed_distance_on(pair.exclude_fixed, grid))
-    if pair.exclude_moving is not None:
-        parts.append(quality.brought_home_mm(pair.exclude_moving, grid, transform))
-    return np.minimum.reduce(parts) if parts else None
+def _forward(engine: str, work: Work, pair: Pair, rigid: LinearTransform, options: RegistrationOptions,
+             tell: Progress) -> Found | None:
+    """The deformation; for a rigid registration it only tells how wrong rigid is, when that is asked for."""
+    if options.model == "rigid" and not options.estimate_error:
+        return None
+    field = deform(engine, work, options.seed, options.search_mm, tell)
+    return _with_local(field, work, pair, rigid, options)
 
 
-def _local(field: np.ndarray, work: Work, pair: Pair, rigid: LinearTransform, options: RegistrationOptions
-           ) -> tuple[np.ndarray, LocalAffine | None]:
-    zone_mm = _zone_mm(pair, work.grid, placed(field, work.grid, rigid))
-    if zone_mm is None:
-        return field, None
-    usable = work.fixed_weight > 0.5
-    if work.fixed_organ_mm is not None:
-        usable &= work.fixed_organ_mm < 0.0
-    affine = fit_affine(field, work.grid, zone_mm, usable, options.shell_mm)
-    if affine is None or not options.local_affine:
-        return field, affine
-    return blend(field, work.grid, zone_mm, affine), affine
+def _with_local(field: np.ndarray, work: Work, pair: Pair, rigid: LinearTransform, options: RegistrationOptions
+                ) -> Found:
+    """The local model put inside the zone. The tumour's place depends on the map, so the zone is found again."""
+    shaped, model = field, None
+    for _ in range(ZONE_UPDATES if pair.has_zone else 0):
+        zone_mm = judge.zone_distance_mm(pair, work.grid, placed(shaped, work.grid, rigid))
+        usable = (work.fixed_weight > 0.5) & work.organ
+        model = fit_local(field, work.grid, zone_mm, usable, options.shell_mm)
+        if model is None or not options.local_model:
+            break
+        shaped = blend(field, work.grid, zone_mm, model)
+    return Found(shaped, model, placed(shaped, work.grid, rigid))
 
 
-def _judge(pair: Pair, work: Work, field: np.ndarray, transform: Transform, rigid: LinearTransform,
-           affine: LocalAffine | None) -> tuple[RegistrationQuality, float | None, bool]:
-    from .fields import warp
+def _with_landmarks(found: Found, work: Work, pair: Pair, rigid: LinearTransform, marks, options
+                    ) -> tuple[Found, np.ndarray]:
+    field, errors, corrected = landmarks.correct(found.field, work.grid, found.transform, rigid, *marks)
+    if not corrected:
+        return found, errors
+    return _with_local(field, work, pair, rigid, options), errors
 
-    grid = work.grid
-    determinant = jacobian(field, grid)
-    organ = work.fixed_organ_mm < 0.0 if work.fixed_organ_mm is not None else np.ones(grid.shape, bool)
-    folds = determinant <= 0.0
-    zone_mm = _zone_mm(pair, grid, transform)
-    change = quality.tumor_change(transform, pair.exclude_moving) if pair.exclude_moving is not None else None
-    gap = None
-    if pair.exclude_fixed is not None and pair.exclude_moving is not None:
-        from .inputs import signed_distance_on
 
-        home = quality.brought_home_mm(pair.exclude_moving, grid, transform) < 0.0
-        gap = float(np.maximum(signed_distance_on(pair.exclude_fixed, grid)[home], 0.0).min()) if home.any() else 99.0
-    moved, weight = warp(work.moving, field, grid), warp(work.moving_weight, field, grid)
-    dice, distance = quality.organ_agreement(pair, grid, transform)
-    found = RegistrationQuality(
-        jacobian_min=float(determinant[organ].min()), folding_percent=100.0 * float(folds[organ].mean()),
-        fold_distance_mm=float(np.maximum(zone_mm[folds], 0.0).min()) if zone_mm is not None and folds.any() else None,
-        jacobian_mean_tumor=change[1] if change else None, tumor_volume_change_percent=change[0] if change else None,
-        tumor_stretch=change[2] if change else None, organ_dice=dice, organ_distance_mm=distance,
-        organ_dice_rigid=organ_overlap(pair, rigid.matrix), organ_dice_before=organ_overlap(pair, np.eye(4)),
-        similarity_rigid=quality.similarity(work, work.moving, work.moving_weight),
-        similarity_after=quality.similarity(work, moved, weight),
-        affine_residual_mm=affine.residual_mm if affine else None)
-    return found, gap, change is not None or pair.exclude_moving is None
+def _backward(engine: str, work: Work, pair: Pair, rigid: LinearTransform, options: RegistrationOptions,
+              tell: Progress) -> Found | None:
+    """The same from the other side: aligned moving to fixed, with other random samples."""
+    if options.model == "rigid" or not options.estimate_error:
+        return None
+    home = LinearTransform(np.eye(4), "moving", "fixed")
+    other = work.swapped()
+    field = deform(engine, other, options.seed + 1, options.search_mm, tell)
+    aligned = judge.aligned_masks(pair, work.grid, rigid)
+    return _with_local(field, other, aligned, home, options)
+
+
+def _conclude(pair: Pair, work: Work, rigid: LinearTransform, forward: Found | None, back: Found | None,
+              options: RegistrationOptions, held_out: np.ndarray | None, information: tuple[float, float]
+              ) -> RegistrationResult:
+    deformed = options.model == "deformable" and forward is not None
+    transform = forward.transform if deformed and forward is not None else rigid
+    field = forward.field if deformed and forward is not None else np.zeros((*work.grid.shape, 3), np.float32)
+    verdict = judge.judge(pair, work, field, transform, rigid)
+    error = judge.local_error(pair, work, rigid, forward, back, options)
+    quality: RegistrationQuality = replace(
+        verdict.quality, inverse_consistency_mm=error.consistency_mm, zone_shift_mm=error.shift_mm,
+        inverse_consistency_zone_mm=error.consistency_zone_mm,
+        local_residual_mm=forward.model.residual_mm if deformed and forward and forward.model else None,
+        information_before=information[0], information_rigid=information[1],
+        tre_mm=None if held_out is None else float(held_out.mean()),
+        tre_points=0 if held_out is None else len(held_out))
+    reason = guard.refusal(quality, options, local_tre_mm=error.sigma_mm, tumor_readable=verdict.tumor_readable,
+                           gap_mm=verdict.gap_mm, has_zone=pair.has_zone)
+    return RegistrationResult(transform, rigid, quality, reason, error.sigma_mm, "", warnings=verdict.warnings)

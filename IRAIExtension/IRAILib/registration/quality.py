@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..geometry import Grid, InputError, Mask, Transform, Volume, resample
@@ -14,8 +16,18 @@ SURFACE_REACH_MM = 30.0
 BINS = 32
 
 
-def tumor_change(transform: Transform, tumor: Mask) -> tuple[float, float, float] | None:
-    """Volume change in percent, mean Jacobian, and largest stretch of the tumour, or None where the map folds.
+@dataclass(frozen=True)
+class TumorChange:
+    """Of the tumour in the fixed frame against the moving one: volume in percent; mean Jacobian of the map there;
+    largest length change in any direction (1.1: 10 % longer or shorter)."""
+
+    volume_percent: float
+    jacobian: float
+    stretch: float
+
+
+def tumor_change(transform: Transform, tumor: Mask) -> TumorChange | None:
+    """How the map changes the tumour, or None where it folds inside.
 
     Every tumour point is brought back into the fixed frame; the volume there is the integral of 1 / Jacobian, so
     that no voxel has to be counted.
@@ -32,7 +44,7 @@ def tumor_change(transform: Transform, tumor: Mask) -> tuple[float, float, float
         return None
     singular = np.linalg.svd(slope, compute_uv=False).mean(axis=0)
     stretch = float(max(singular.max(), 1.0 / singular.min()))
-    return 100.0 * (float(np.mean(1.0 / determinant)) - 1.0), float(determinant.mean()), stretch
+    return TumorChange(100.0 * (float(np.mean(1.0 / determinant)) - 1.0), float(determinant.mean()), stretch)
 
 
 def brought_home_mm(mask: Mask, grid: Grid, transform: Transform) -> np.ndarray:
@@ -80,8 +92,3 @@ def similarity(work: Work, moving: np.ndarray, weight: np.ndarray) -> float:
 
     ha, hb = entropy(joint.sum(1)), entropy(joint.sum(0))
     return 0.0 if ha + hb < 1e-9 else 2.0 * (ha + hb - entropy(joint.ravel())) / (ha + hb)
-
-
-def landmark_errors(transform: Transform, fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """(n,) distance in mm between mapped fixed landmarks and their moving partners."""
-    return np.linalg.norm(transform.apply(fixed) - np.asarray(moving, float).reshape(-1, 3), axis=1)

@@ -24,10 +24,12 @@ class RegistrationQuality:
         inverse_consistency_zone_mm: root mean square of the same over the shell round the zone.
         organ_dice, organ_dice_rigid, organ_dice_before: overlap of the organ masks.
         organ_distance_mm: mean distance between the organ surfaces after mapping.
-        similarity_before, similarity_rigid, similarity_after: normalised mutual information (0 none, 1 a perfect
-            rule from one to the other) over the organ without the excluded zones.
+        similarity_rigid, similarity_after: normalised mutual information (0 none, 1 a perfect rule from one image
+            to the other) over the organ without the excluded zones.
+        information_before, information_rigid: mutual information in nats at 3 mm where the headers put the images
+            (0 when they don't overlap there), and after the rigid stage.
         zone_shift_mm: how far deformable and rigid differ at the zone (root mean square).
-        affine_residual_mm: root mean square of the field's residual to the local affine over the shell.
+        local_residual_mm: root mean square of what the local model leaves of the field over the shell.
         shell_seen_percent: share of the shell whose counterpart lies in the moving image.
         tre_mm, tre_points: mean error and number of landmarks held out.
     """
@@ -44,11 +46,12 @@ class RegistrationQuality:
     organ_dice_rigid: float | None = None
     organ_dice_before: float | None = None
     organ_distance_mm: float | None = None
-    similarity_before: float | None = None
+    information_before: float | None = None
+    information_rigid: float | None = None
     similarity_rigid: float | None = None
     similarity_after: float | None = None
     zone_shift_mm: float | None = None
-    affine_residual_mm: float | None = None
+    local_residual_mm: float | None = None
     shell_seen_percent: float | None = None
     tre_mm: float | None = None
     tre_points: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..geometry import InputError, LinearTransform, Mask, Volume, resample
+from ..geometry import InputError, LinearTransform, Mask, Volume
 from ..geometry.itk import lps_matrix, to_sitk
 from .inputs import Pair, crop_to, signed_distance_on, smoothed_onto, value_range
 
@@ -19,18 +19,19 @@ LEAST_OVERLAP = 0.3
 
 
 def register_rigid(pair: Pair, exclusion_mm: float | None, seed: int,
-                   progress: Callable[[float, str], None]) -> tuple[LinearTransform, float, float]:
+                   progress: Callable[[float, str], None], start: np.ndarray | None = None
+                   ) -> tuple[LinearTransform, float, float]:
     """The best of several starts, refined.
 
     Starts: where the headers put the images, mask centroids, centres of mass, centres of the fields of view, and
-    shifts along the body. Mattes mutual information over the organ's surroundings, excluded zones left out on both
-    sides.
+    shifts along the body; or the (4, 4) `start` alone, from landmarks. Mattes mutual information over the organ's
+    surroundings, excluded zones left out on both sides.
     Returns: moving_from_fixed; mutual information (nats, larger is better) at the headers' place and at the end.
     Raises InputError when the images can't be brought to overlap.
     """
     coarse = _Level(pair, COARSE_MM, exclusion_mm, seed)
     found = []
-    starts = _starts(pair, coarse)
+    starts = _starts(pair, coarse) if start is None else [start]
     for n, start in enumerate(starts):
         progress(0.7 * n / len(starts), "rigid registration: trying starts")
         if coarse.overlap(start) < LEAST_OVERLAP:
@@ -83,7 +84,7 @@ class _Level:
 
     def information(self, matrix: np.ndarray) -> float:
         """Mutual information in nats."""
-        return -self._method().MetricEvaluate(*self._images()) if matrix is None else -self._evaluate(matrix)
+        return -self._evaluate(matrix)
 
     def score(self, matrix: np.ndarray) -> float:
         """Mutual information, less for a part of the organ that lands outside the organ or the image."""
@@ -208,8 +209,3 @@ def organ_overlap(pair: Pair, matrix: np.ndarray, spacing_mm: float = 3.0) -> fl
     own = float(np.count_nonzero(fixed)) * grid.voxel_volume_ml
     both = float(np.count_nonzero(fixed & (moving_mm < 0.0))) * grid.voxel_volume_ml
     return 2.0 * both / max(own + total, 1e-9)
-
-
-def resampled(moving: Volume, fixed: Volume, transform) -> Volume:
-    """The moving image on the fixed grid, for a look."""
-    return resample(moving, fixed.grid, transform, outside=float(moving.array.min()))
