@@ -115,7 +115,7 @@ def tissue_at_risk(seen: Surface, tumor_shape: ImplicitSurface, ablation: Mask, 
         organ: in the ablation's frame; tissue outside it is left out.
     Returns: mask on a fine grid (at most `RISK_STEP_MM`) along the ablation's axes, just around the region.
     """
-    reach = threshold_mm + 3.0
+    reach = threshold_mm + 1.0
     spacing = ablation.grid.spacing_kji_mm
     local = ablation.grid.indices_kji(seen.points) * spacing
     low, high = local.min(axis=0) - reach, local.max(axis=0) + reach

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry.threads import single_blas_thread
+
 DRAWS = 600
 MAX_VERTICES = 1500
 """Vertices drawn with: the thinnest ones decide the minimum, so only those are kept."""
@@ -75,7 +77,8 @@ def margin_uncertainty(margin_mm: np.ndarray, normals: np.ndarray, evaluated: np
     near = np.concatenate([near[:MAX_VERTICES // 2], near[MAX_VERTICES // 2:][::max(1, len(near) // MAX_VERTICES)]])
     shift = rng.standard_normal((DRAWS, 3)) * np.sqrt(per_axis**2 + 2.0 * part**2)
     size = rng.standard_normal(DRAWS) * np.sqrt(2.0 * part**2 + voxel_mm**2)
-    drawn = (values[near][None] + shift @ directions[near].T).min(axis=1) + size
+    with single_blas_thread():
+        drawn = (values[near][None] + shift @ directions[near].T).min(axis=1) + size
     estimate = float(values.min())
     low, high = np.percentile(drawn, [2.5, 97.5])
     mirrored = 2.0 * estimate - drawn

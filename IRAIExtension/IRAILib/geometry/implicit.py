@@ -79,8 +79,9 @@ class ImplicitSurface:
         field = self.lattice.on_lattice(step_mm)
         points, triangles, _, _ = measure.marching_cubes(field, 0.0, gradient_direction="ascent")
         local = points.astype(np.float64) * step_mm + self.lattice.low_mm
-        slope = self.lattice.gradient(local)
-        step = self.lattice.value(local) / np.maximum((slope**2).sum(axis=1), 0.04)
+        value = self.lattice.value(local)
+        slope = self.lattice.gradient(local, value)
+        step = value / np.maximum((slope**2).sum(axis=1), 0.04)
         local -= np.clip(step, -0.3, 0.3)[:, None] * slope
         surface = Surface(self.grid.points_ras(local / self.grid.spacing_kji_mm), triangles.astype(np.int64))
         return surface if surface.volume_ml() >= 0.0 else Surface(surface.points, surface.triangles[:, ::-1])

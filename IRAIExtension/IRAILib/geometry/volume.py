@@ -74,8 +74,8 @@ class Grid:
     def indices_kji(self, points_ras: np.ndarray) -> np.ndarray:
         """(n, 3) RAS mm to (n, 3) fractional array indices (k, j, i)."""
         matrix = self.ijk_from_ras
-        ijk = np.asarray(points_ras, float).reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
-        return ijk[:, ::-1]
+        rows = matrix[2::-1]
+        return np.asarray(points_ras, float).reshape(-1, 3) @ rows[:, :3].T + rows[:, 3]
 
     def all_points_ras(self) -> np.ndarray:
         """(k, j, i, 3) RAS mm of every voxel centre."""
