@@ -9,7 +9,8 @@ import numpy as np
 from IRAILib.geometry import Grid, Mask, Volume
 
 NETWORK = {"_target_": "monai.networks.nets.UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 2,
-           "channels": [4, 8], "strides": [1], "kernel_size": 1, "up_kernel_size": 1, "num_res_units": 0, "norm": "BATCH"}
+           "channels": [4, 8], "strides": [1], "kernel_size": 1, "up_kernel_size": 1, "num_res_units": 0,
+           "norm": "BATCH"}
 METADATA = {
     "name": "Bright blob", "version": "0.1.0", "authors": "nobody in particular", "license": "CC0-1.0",
     "data_source": "random values made by the test", "intended_use": "test only",

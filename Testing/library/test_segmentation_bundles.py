@@ -162,7 +162,7 @@ def _network(value):
     (_network({**maker.NETWORK, "_target_": "monai.networks.nets.../../os.system"}), "no network"),
     (_network({**maker.NETWORK, "pretrained": True}), "download"),
     (lambda c: c["preprocessing"]["transforms"].append({"_target_": "scripts.evil.Step"}), "not on the list"),
-    (lambda c: c["preprocessing"]["transforms"].append({"_target_": "Lambdad", "func": "os.system"}), "not on the list"),
+    (lambda c: c["preprocessing"]["transforms"].append({"_target_": "Lambdad", "func": "os.x"}), "not on the list"),
     (lambda c: c["inferer"].__setitem__("_target_", "scripts.Inferer"), "sliding windows"),
 ])
 def test_configurations_that_would_run_code_are_refused(bundle, tmp_path, change, says):

@@ -17,13 +17,15 @@ def world(scene):
 
     turn = np.deg2rad(20.0)
     matrix = np.eye(4)
-    matrix[:3, :3] = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, -1]]) * [1, 1, 2]
+    turned = [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, -1]]
+    matrix[:3, :3] = np.array(turned) * [1, 1, 2]
     matrix[:3, 3] = (12.0, -30.0, 45.0)
     grid = Grid((24, 48, 44), matrix)
     middle = grid.points_ras(np.array([[11.0, 22.0, 25.0]]))[0]
     truth = np.linalg.norm(grid.all_points_ras() - middle, axis=-1) < 9.0
     array = 100.0 * truth + np.random.default_rng(0).normal(0, 12, grid.shape)
-    node = volume_to_node(Volume(array.astype(np.float32), grid), scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT"))
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    volume_to_node(Volume(array.astype(np.float32), grid), node)
     return types.SimpleNamespace(node=node, truth=truth, middle=middle, grid=grid,
                                  segmentation=scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Seg"))
 

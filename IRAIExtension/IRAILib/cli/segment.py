@@ -45,6 +45,8 @@ def run_seeded(arguments: argparse.Namespace) -> int:
     write_mask(result.mask, arguments.out)
     print(f"{arguments.out}: {result.mask.volume_ml:.2f} ml, boundary +-{result.boundary_sigma_mm:.1f} mm (1 sigma), "
           f"{result.seconds:.1f} s; validated on {result.validated_on}")
+    if result.doubt:
+        print(f"Check: {result.doubt}")
     return 0
 
 

@@ -55,7 +55,8 @@ def engine_hint() -> str:
             "Manager of desktop Slicer, or use clicks or a local model bundle, which need neither.")
 
 
-def segment_engine(key: str, volume_node, segmentation_node, *, task: str | None = None, cpu: bool = False) -> list[str]:
+def segment_engine(key: str, volume_node, segmentation_node, *, task: str | None = None,
+                   cpu: bool = False) -> list[str]:
     """Run an installed extension's own logic on a volume.
 
     Args:
@@ -148,9 +149,7 @@ def _replace_segment(node, volume_node, mask, name: str) -> str:
     segmentation = node.GetSegmentation()
     old = segmentation.GetSegmentIdBySegmentName(name)
     if old:
-        previous = slicer.vtkOrientedImageData()
         color = segmentation.GetSegment(old).GetColor()
-        node.GetBinaryLabelmapRepresentation(old, previous)
         content = mask.crop_to_content()
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
             oriented_image(content.grid, content.array), node, old)

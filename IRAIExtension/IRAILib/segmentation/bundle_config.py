@@ -204,7 +204,7 @@ def _triple(folder: Path, value: Any, name: str, kind: type) -> tuple:
 
 def trusted_network(folder: Path, config: dict[str, Any]):
     """The network made by MONAI's own parser: runs whatever the configuration says. Only for trust=True."""
-    from monai.bundle import ConfigParser
+    from monai.bundle.config_parser import ConfigParser
 
     key = "network_def" if "network_def" in config else "network"
     sys.path.insert(0, str(folder))

@@ -133,7 +133,7 @@ def _trusted_plan(card: BundleCard, config: dict[str, Any]) -> InferencePlan:
     try:
         return inference_plan(card.folder, plain)
     except RefusedError:
-        from monai.bundle import ConfigParser
+        from monai.bundle.config_parser import ConfigParser
 
         parser = ConfigParser({**config, "bundle_root": str(card.folder)})
 
@@ -238,7 +238,7 @@ def _intensities(tensor, plan: InferencePlan, card: BundleCard):
 
 def _slide(network, tensor, plan: InferencePlan, device: str, watch: _Watch, card: BundleCard) -> np.ndarray:
     """(channels, i, j, k) float32 logits."""
-    from monai.inferers import sliding_window_inference
+    from monai.inferers.utils import sliding_window_inference
 
     roi = [max(1, r) for r in plan.roi_size]
     windows = [int(np.ceil(max(0, n - r) / max(1, int(r * (1.0 - plan.overlap))))) + 1

@@ -24,6 +24,13 @@ def voxel_evidence(raw: np.ndarray, spacing_kji_mm: np.ndarray, centre_mm: np.nd
     return raw - np.clip(distance / band, -4.0, 8.0)
 
 
+def components(inside: np.ndarray) -> np.ndarray:
+    """(k, j, i) int: face-connected parts of a bool array, numbered from 1."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.label(inside)[0])  # type: ignore[index]
+
+
 def add_satellites(evidence: np.ndarray, raw: np.ndarray, surrounding: np.ndarray, spacing_kji_mm: np.ndarray,
                    radius_mm: float, forbidden: np.ndarray) -> np.ndarray:
     """Evidence with the blobs that touch the main one and lie in the same tissue.
@@ -34,8 +41,6 @@ def add_satellites(evidence: np.ndarray, raw: np.ndarray, surrounding: np.ndarra
     Args: evidence: of the main blob. raw: of the voxels alone. surrounding: bool, voxels of the outside tissue.
         forbidden: (n, 3) index of the outside seeds; a blob that holds one is left out.
     """
-    from scipy import ndimage
-
     finest = float(spacing_kji_mm.min())
     depth = euclidean_distance_mm(np.pad(raw > 0, 1), spacing_kji_mm)[1:-1, 1:-1, 1:-1]
     cores = depth > finest
@@ -43,7 +48,7 @@ def add_satellites(evidence: np.ndarray, raw: np.ndarray, surrounding: np.ndarra
     for _ in range(MOST_SATELLITES):
         main = evidence > 0
         away = euclidean_distance_mm(~main, spacing_kji_mm)
-        label, _ = ndimage.label(cores & ~tried & (away < 0.5 * radius_mm + 12.0))
+        label = components(cores & ~tried & (away < 0.5 * radius_mm + 12.0))
         reachable = np.unique(label[(away <= 3.0 * finest) & (label > 0)])
         candidate = np.isin(label, reachable[reachable > 0]) & (away > finest)
         if not candidate.any():
@@ -65,6 +70,7 @@ def add_satellites(evidence: np.ndarray, raw: np.ndarray, surrounding: np.ndarra
 
 def _own_evidence(raw: np.ndarray, spacing_kji_mm: np.ndarray, centre_mm: np.ndarray, depth_mm: float):
     rays = cast_rays(raw, spacing_kji_mm, centre_mm, 8.0 * depth_mm + 6.0)
-    radii = boundary_radii(np.nan_to_num(rays.values, nan=BEYOND_THE_IMAGE), rays.distances_mm, max(1.0, float(spacing_kji_mm.min())))
+    evidence = np.nan_to_num(rays.values, nan=BEYOND_THE_IMAGE)
+    radii = boundary_radii(evidence, rays.distances_mm, max(1.0, float(spacing_kji_mm.min())), soft=True)
     distance = distance_to_surface(raw.shape, spacing_kji_mm, centre_mm, radii)
     return voxel_evidence(raw, spacing_kji_mm, centre_mm, radii), distance

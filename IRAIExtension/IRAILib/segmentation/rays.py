@@ -100,13 +100,15 @@ def cast_rays(image: np.ndarray, spacing_kji_mm: np.ndarray, centre_mm: np.ndarr
     return Rays(np.asarray(centre_mm, float), distances, values.reshape(len(points), -1))
 
 
-def boundary_radii(evidence: np.ndarray, distances_mm: np.ndarray, smallest_mm: float) -> np.ndarray:
+def boundary_radii(evidence: np.ndarray, distances_mm: np.ndarray, smallest_mm: float, *,
+                   soft: bool = False) -> np.ndarray:
     """(DIRECTIONS,) radius in mm of the closed surface that the evidence speaks for.
 
     Args:
         evidence: (DIRECTIONS, t) log-likelihood ratio inside : outside of every sample, clipped by the caller.
         distances_mm: (t,) of the samples.
         smallest_mm: radius below which the surface may not go.
+        soft: let the surface follow long ends in a second, less stiff pass.
     """
     weight = evidence * (STEP_MM / SAMPLE_LENGTH_MM)
     against = np.cumsum(np.maximum(-weight, 0.0), axis=1)
@@ -114,6 +116,8 @@ def boundary_radii(evidence: np.ndarray, distances_mm: np.ndarray, smallest_mm: 
     radii = np.geomspace(smallest_mm, max(distances_mm[-1], 1.5 * smallest_mm), RADII)
     cost = -np.stack([np.interp(radii, distances_mm, row) for row in gain])
     first = smoothest_choice(cost)
+    if not soft:
+        return radii[first]
     too_far = np.abs(np.arange(RADII) - first[:, None]) > REFINE_STEPS
     return radii[smoothest_choice(np.where(too_far, FORBIDDEN, cost), REFINE_JUMP_COST, 10)]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import CancelledError, EmptyMaskError, Grid, InputError, Mask, RefusedError, Volume
-from .growth import add_satellites, voxel_evidence
+from .growth import add_satellites, components, voxel_evidence
 from .rays import boundary_radii, cast_rays, sphere
 from .tissue import SEED_EVIDENCE, SEED_RADIUS_MM, Tissue, guess_outside, median_and_spread, values_near
 
@@ -24,10 +24,12 @@ MOST_SEEDS = 24
 """Scribbles are thinned to this many points of each kind."""
 MOST_VOXELS = 3_000_000
 CLICK_JITTER_MM = 1.5
-MIXED = 1.5
-"""An outside click whose surroundings spread over more than this many contrasts lies on an edge: its place counts,
-its values do not."""
-MODEL_SIGMA_MM = 0.5
+MIXED, MIXED_SPREADS, EDGE_RADIUS_MM = 1.5, 3.0, 1.0
+"""An outside click whose surroundings spread over more contrasts, or inside spreads, than this lies on an edge:
+only what is right under it counts."""
+DOUBT_CLICK = "the outside click fits no boundary and was only used as a place; check the result, or move the click"
+DOUBT_SURFACE = "no clear boundary round the inside click; check the result, add clicks or set a smaller radius"
+MODEL_SIGMA_MM = 0.8
 """What clicks and contrast can't tell: readers' habits at the rim (see Docs/benchmarks.md, seeded segmentation)."""
 
 
@@ -38,7 +40,7 @@ class SeededOptions:
     Attributes:
         max_radius_mm: nothing further than this from an inside seed is looked at or taken.
         satellites: whether connected bumps and satellites may join (False: one star-shaped blob).
-        ensemble: number of surfaces from jittered clicks behind `boundary_sigma_mm`; 0 leaves that part out.
+        ensemble: number of surfaces from jittered clicks behind `boundary_sigma_mm`; below 2 leaves that part out.
     """
 
     max_radius_mm: float = 60.0
@@ -56,6 +58,7 @@ class SeededResult:
         boundary_sigma_mm: 1-sigma uncertainty of the boundary's position, for the margin's interval.
         inside_value, outside_value: what the two tissues measure, in the image's unit.
         seconds: time it took.
+        doubt: what a user should check, or None. Without a doubt the result can still be wrong.
         validated_on: what the accuracy was measured on.
     """
 
@@ -65,12 +68,13 @@ class SeededResult:
     inside_value: float
     outside_value: float
     seconds: float
+    doubt: str | None = None
     validated_on: str = "one LiTS liver CT with expert masks (8 metastases); research use only"
 
     def to_dict(self) -> dict:
         return {"volume_ml": self.mask.volume_ml, "boundary_sigma_mm": self.boundary_sigma_mm,
                 "inside_value": self.inside_value, "outside_value": self.outside_value,
-                "seconds": self.seconds, "validated_on": self.validated_on}
+                "seconds": self.seconds, "doubt": self.doubt, "validated_on": self.validated_on}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,7 @@ def segment_seeded(volume: Volume, inside_ras: np.ndarray, outside_ras: np.ndarr
     tell(0.0, "Reading the region")
     region = _region(volume, inside, outside, options)
     tell(0.2, "Learning the tissue")
-    tissue, centre, radii = _first_surface(region, options)
+    tissue, centre, radii, doubt = _first_surface(region, options)
     tell(0.5, "Growing")
     evidence, start = _grow(region, tissue, centre, radii, options)
     tell(0.8, "Estimating the uncertainty")
@@ -125,7 +129,7 @@ def segment_seeded(volume: Volume, inside_ras: np.ndarray, outside_ras: np.ndarr
     tell(1.0, "Done")
     mask = Mask(array >= 0.5, volume.grid, f"{volume.name} seeded".strip(), volume.frame_of_reference)
     return SeededResult(mask, volume.with_array(array), sigma, tissue.inside, tissue.outside,
-                        time.perf_counter() - began)
+                        time.perf_counter() - began, doubt)
 
 
 def segment_labels(volume: Volume, labels: np.ndarray, **kwargs) -> SeededResult:
@@ -204,48 +208,71 @@ def _with_seeds(evidence: np.ndarray, points_mm: np.ndarray, region: _Region) ->
     return evidence
 
 
-def _surface(region: _Region, tissue: Tissue, centre: np.ndarray, reach_mm: float):
+def _surface(region: _Region, tissue: Tissue, centre: np.ndarray, reach_mm: float, *, soft: bool = False):
     rays = cast_rays(region.image, region.spacing, centre, reach_mm)
     slope = cast_rays(region.slope, region.spacing, centre, reach_mm).values
     evidence = _with_seeds(tissue.evidence(rays.values, slope), rays.points_mm, region)
-    return rays, boundary_radii(evidence, rays.distances_mm, _smallest(region))
+    return rays, boundary_radii(evidence, rays.distances_mm, _smallest(region), soft=soft)
 
 
 def _smallest(region: _Region) -> float:
     return max(1.5, float(region.spacing.min()))
 
 
-def _first_tissue(region: _Region, centre: np.ndarray, options: SeededOptions) -> Tissue:
-    inside, spread = median_and_spread(values_near(region.image, region.spacing, region.inside_mm))
-    tissue = None
+def _clicked_tissue(region: _Region, inside: float, spread: float) -> Tissue | None:
+    """The two classes round the clicks; None without an outside click in the region. Raises InputError."""
     inner = np.array([p for p in region.outside_mm
                       if np.all((p >= 0) & (p <= (np.array(region.image.shape) - 1) * region.spacing))])
-    if len(inner):
-        if np.linalg.norm(inner[:, None] - region.inside_mm[None], axis=2).min() < 0.5:
-            raise InputError("an inside and an outside seed are at the same place; move one of them")
-        middles = np.array([np.median(values_near(region.image, region.spacing, p[None])) for p in inner])
-        unlike = np.abs(middles - inside) >= 0.5 * np.median(np.abs(middles - inside))
-        tissue = Tissue(inside, spread, *median_and_spread(values_near(region.image, region.spacing, inner[unlike])))
-    if tissue is None or tissue.outside_spread > MIXED * tissue.contrast:
-        rays = cast_rays(region.image, region.spacing, centre, min(40.0, options.max_radius_mm))
-        tissue = guess_outside(rays, inside, spread, _smallest(region))
-    if tissue.contrast < 1e-6 * max(1.0, abs(inside)):
-        raise RefusedError("the image is the same inside and outside the seeds: nothing to segment; "
-                           "move the seeds or choose another image")
+    if not len(inner):
+        return None
+    if np.linalg.norm(inner[:, None] - region.inside_mm[None], axis=2).min() < 0.5:
+        raise InputError("an inside and an outside seed are at the same place; move one of them")
+    middles = np.array([np.median(values_near(region.image, region.spacing, p[None])) for p in inner])
+    unlike = np.abs(middles - inside) >= 0.5 * np.median(np.abs(middles - inside))
+    tissue = Tissue(inside, spread, *median_and_spread(values_near(region.image, region.spacing, inner[unlike])))
+    if tissue.outside_spread > MIXED * tissue.contrast or tissue.outside_spread > MIXED_SPREADS * spread:
+        near = values_near(region.image, region.spacing, inner[unlike], EDGE_RADIUS_MM)
+        tissue = Tissue(inside, spread, float(np.median(near)), spread)
     return tissue
 
 
-def _first_surface(region: _Region, options: SeededOptions) -> tuple[Tissue, np.ndarray, np.ndarray]:
-    """Tissue, centre (3,) k j i mm and radii of the main blob, after two rounds of learning and re-centring."""
+def _first_surface(region: _Region, options: SeededOptions) -> tuple[Tissue, np.ndarray, np.ndarray, str | None]:
+    """Tissue, centre (3,) k j i mm and radii of the main blob, and what is doubtful about it.
+
+    An outside click on a vessel, or on another lesion, gives a surface that collapses or runs away. Then the
+    surrounding tissue is guessed from the image instead, and taken when that gives a sound surface.
+    """
     middle = region.inside_mm.mean(axis=0)
     centre = region.inside_mm[np.argmin(((region.inside_mm - middle) ** 2).sum(axis=1))]
-    tissue = _first_tissue(region, centre, options)
+    inside, spread = median_and_spread(values_near(region.image, region.spacing, region.inside_mm))
+    clicked = _clicked_tissue(region, inside, spread)
+    first = None
+    if clicked is not None and clicked.contrast > 1e-6 * max(1.0, abs(inside)):
+        first = (*_settled(region, clicked, centre, options), None)
+        if _is_sound(first[2], region, options):
+            return first
+    rays = cast_rays(region.image, region.spacing, centre, min(40.0, options.max_radius_mm))
+    if np.nanmax(rays.values) - np.nanmin(rays.values) < 1e-6 * max(1.0, abs(inside)):
+        raise RefusedError("the image is the same inside and outside the seeds: nothing to segment; "
+                           "move the seeds or choose another image")
+    second = _settled(region, guess_outside(rays, inside, spread, _smallest(region)), centre, options)
+    if _is_sound(second[2], region, options):
+        return *second, None if first is None else DOUBT_CLICK
+    return (*(first[:3] if first is not None else second), DOUBT_SURFACE)
+
+
+def _settled(region: _Region, tissue: Tissue, centre: np.ndarray, options: SeededOptions):
+    """Tissue, centre and radii after two rounds of learning and re-centring."""
     for turn in range(3):
-        rays, radii = _surface(region, tissue, centre, options.max_radius_mm)
+        rays, radii = _surface(region, tissue, centre, options.max_radius_mm, soft=turn == 2)
         if turn < 2:
             tissue = tissue.relearned(rays, radii, careful=turn == 0)
             centre = _recentred(centre, radii)
     return tissue, centre, radii
+
+
+def _is_sound(radii: np.ndarray, region: _Region, options: SeededOptions) -> bool:
+    return bool(np.median(radii) > 1.8 * _smallest(region) and np.percentile(radii, 90) < 0.8 * options.max_radius_mm)
 
 
 def _recentred(centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
@@ -275,7 +302,7 @@ def _grow(region: _Region, tissue: Tissue, centre: np.ndarray, radii: np.ndarray
     for seed in region.inside_mm:  # clicks that the first surface misses bring their own
         at = np.minimum(np.round((seed - shift) / region.spacing).astype(int), np.array(image.shape) - 1)
         if evidence[tuple(at)] <= -1.0 and np.linalg.norm(seed - centre) > 1.0:
-            _, own = _surface(region, tissue, seed, options.max_radius_mm)
+            _, own = _surface(region, tissue, seed, options.max_radius_mm, soft=True)
             evidence = np.maximum(evidence, voxel_evidence(raw, region.spacing, seed - shift, own))
     if options.satellites:
         seeds = np.round((region.outside_mm - shift) / region.spacing).astype(int)
@@ -308,9 +335,10 @@ def _probability(evidence: np.ndarray, region: _Region, start: np.ndarray) -> np
     at = np.round(region.inside_mm / region.spacing).astype(int) - start
     at = tuple(np.clip(at, 0, np.array(smooth.shape) - 1).T)
     inside[at] = True
-    label, _ = ndimage.label(inside)
+    label = components(inside)
     keep = np.isin(label, np.unique(label[at]))
-    holes, _ = ndimage.label(ndimage.binary_fill_holes(keep) & ~keep)
+    filled = np.asarray(ndimage.binary_fill_holes(keep))
+    holes = components(filled & ~keep)
     wanted = _wanted_holes(holes, region, start)
     keep |= (holes > 0) & wanted[holes]
     probability = 1.0 / (1.0 + np.exp(-2.0 * smooth))
@@ -335,7 +363,7 @@ def _boundary_sigma(region: _Region, tissue: Tissue, centre: np.ndarray, radii: 
     blur = 0.34 / max(float(np.median(steep)), 0.05)
     voxel = float(np.cbrt(np.prod(region.spacing))) / np.sqrt(12.0)
     spread = 0.0
-    if options.ensemble:
+    if options.ensemble > 1:
         random = np.random.default_rng(0)
         reach = min(options.max_radius_mm, 1.6 * float(radii.max()) + 6.0)
         runs = []
@@ -343,5 +371,5 @@ def _boundary_sigma(region: _Region, tissue: Tissue, centre: np.ndarray, radii: 
             jitter = random.normal(0.0, min(CLICK_JITTER_MM, 0.2 * float(radii.min())), 3)
             _, other = _surface(region, tissue, centre + jitter, reach)
             runs.append(other + sphere()[0] @ jitter)
-        spread = float(np.sqrt(np.mean(np.var(np.stack([radii, *runs]), axis=0))))
+        spread = float(np.sqrt(np.mean(np.var(np.stack(runs), axis=0, ddof=1))))
     return float(np.sqrt(spread**2 + blur**2 + voxel**2 + MODEL_SIGMA_MM**2))

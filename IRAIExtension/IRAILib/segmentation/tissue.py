@@ -11,9 +11,10 @@ from .rays import Rays, boundary_radii
 CLICK_RADIUS_MM = 2.5
 EVIDENCE_LIMIT = 3.0
 BEYOND_THE_IMAGE = -0.05
-INSIDE_SHARES, OUTSIDE_SHARES = (0.2, 0.5), (0.15, 0.25)
+INSIDE_SHARES, OUTSIDE_SHARES = (0.1, 0.5), (0.08, 0.25)
 HETEROGENEITY = 2.0
 OTHER_SIGMAS = 3.0
+"""A value between the two tissues, but this many spreads from the lesion, is a third tissue as well."""
 OTHER_TISSUE = 0.9
 """A value further from the lesion than this many contrasts, on either side, is another tissue (fat, air, bone)."""
 STEP_WIDTH_MM, STEEPNESS = 2.0, 3.0
@@ -56,7 +57,10 @@ class Tissue:
         s_in, s_out = self.spreads
         inside = -0.5 * ((values - self.inside) / s_in) ** 2 - np.log(s_in)
         outside = -0.5 * ((values - self.outside) / s_out) ** 2 - np.log(s_out)
-        other = -0.5 * min(OTHER_TISSUE * self.contrast / s_in, OTHER_SIGMAS) ** 2 - np.log(s_in)
+        far_limit = OTHER_TISSUE * self.contrast / s_in
+        between = (values - self.inside) * (self.outside - self.inside) > 0
+        limit = np.where(between, min(far_limit, OTHER_SIGMAS), far_limit)
+        other = -0.5 * limit**2 - np.log(s_in)
         if slope_per_mm is not None:
             excess = slope_per_mm * STEP_WIDTH_MM / max(self.contrast, 1e-6) - 1.0
             other = other + STEEPNESS * np.clip(excess, 0.0, 2.0)
@@ -76,7 +80,7 @@ class Tissue:
         if len(core) > 50:
             middle, spread = median_and_spread(core)
             new = replace(new, inside=0.5 * (middle + self.inside) if careful else middle, inside_spread=spread)
-        ring = ring[np.abs(ring - self.outside) < max(0.6 * self.contrast, 2.0 * self.outside_spread)]
+        ring = ring[np.abs(ring - self.outside) < max(0.5 * self.contrast, 2.0 * self.outside_spread)]
         if len(ring) > 200:
             middle, spread = median_and_spread(ring)
             new = replace(new, outside=middle, outside_spread=spread)
