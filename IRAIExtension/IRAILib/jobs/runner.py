@@ -81,8 +81,8 @@ def _make_folder(target: str, kwargs: dict[str, Any]) -> Path:
 def _start(folder: Path, job: str) -> subprocess.Popen:
     # Threads that spin while they wait make a busy machine ten times slower.
     temporary = str(folder / "tmp")
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "TMPDIR": temporary, "TMP": temporary, "TEMP": temporary, JOB_VARIABLE: job,
-                   "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, JOB_VARIABLE: job, "PYTHONUNBUFFERED": "1",
+                   "PYTHONIOENCODING": "utf-8", "TMPDIR": temporary, "TMP": temporary, "TEMP": temporary}
     worker = str(Path(__file__).with_name("worker.py"))
     try:
         with (folder / "output").open("wb") as output:

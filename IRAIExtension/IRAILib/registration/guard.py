@@ -34,7 +34,8 @@ def _tumor(quality: RegistrationQuality, options: RegistrationOptions, readable:
     change, limit = quality.tumor_volume_change_percent, options.max_volume_change_percent
     if change is not None and abs(change) > limit:
         return (f"the registration changes the tumour's volume by {change:+.0f} % (at most {limit:g} % is believed): "
-                "it stretches the tumour towards the ablation's edge; check the masks, or register rigidly")
+                f"it {'stretches' if change > 0 else 'shrinks'} the tumour, so that the margin would be wrong; check "
+                "the masks, or register rigidly")
     if quality.tumor_stretch is not None and quality.tumor_stretch > LARGEST_STRETCH:
         return (f"the registration makes the tumour {100 * (quality.tumor_stretch - 1):.0f} % longer or shorter in "
                 "one direction; check the masks, or register rigidly")

@@ -12,10 +12,12 @@ BLEND_MM = (1.0, 8.0)
 FEWEST_SHELL_VOXELS = 60
 UNIT_MM = 20.0
 DECAY_MM = 4.0
-CORRELATED_ML = 1.5
+CORRELATED_ML = 4.0
 """Errors of a registration are alike over about so much tissue: that many voxels count as one observation."""
-CURVATURE_SD_MM = 4.0
-"""Second-order terms of breathing at `UNIT_MM` from the middle: their prior standard deviation."""
+LEAST_ERROR_MM = 0.4
+"""Errors so smooth that the model follows them don't show in its residual: at least so much is assumed (1D)."""
+LINEAR_SD_MM, CURVATURE_SD_MM = 2.0, 4.0
+"""First and second order terms of breathing at `UNIT_MM` from the middle: their prior standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +78,16 @@ def fit_local(field: np.ndarray, grid: Grid, zone_mm: np.ndarray, usable: np.nda
     terms = _terms(points, centre)
     normal = terms.T @ (terms * weight[:, None])
     right = terms.T @ (values * weight[:, None])
-    variance, matrix, restrained = 1.0, np.zeros((10, 3)), normal
+    variance, leftover, matrix, restrained = 1.0, 0.0, np.zeros((10, 3)), normal
     for _ in range(3):
-        prior = np.diag([1e-6] * 4 + [variance / CURVATURE_SD_MM**2] * 6)
+        prior = np.diag([1e-6] + [variance / LINEAR_SD_MM**2] * 3 + [variance / CURVATURE_SD_MM**2] * 6)
         restrained = normal + prior
         matrix = np.linalg.solve(restrained, right)
         squared = ((values - terms @ matrix) ** 2).sum(axis=1)
-        variance = max(float(np.average(squared, weights=weight)) / 3.0, 1e-4)
+        leftover = float(np.average(squared, weights=weight))
+        variance = max(leftover / 3.0, LEAST_ERROR_MM**2)
     covariance = variance * np.linalg.inv(restrained)
-    return LocalModel(centre, matrix, covariance, float(np.sqrt(3.0 * variance)), count)
+    return LocalModel(centre, matrix, covariance, float(np.sqrt(leftover)), count)
 
 
 def blend(field: np.ndarray, grid: Grid, zone_mm: np.ndarray, model: LocalModel,
