@@ -157,8 +157,8 @@ def propose_applicator(risk: Mask, thinnest_ras) -> Applicator | None:
     return Applicator(_triple(centre), float(radius), float(part.sum()) * risk.grid.voxel_volume_ml)
 
 
-def smallest_sphere(points: np.ndarray, rounds: int = 400) -> tuple[np.ndarray, float]:
-    """Centre (3,) and radius of a sphere that holds all (n, 3) points, within 1 % of the smallest.
+def smallest_sphere(points: np.ndarray, rounds: int = 150) -> tuple[np.ndarray, float]:
+    """Centre (3,) and radius of a sphere that holds all (n, 3) points, within about 1 % of the smallest.
 
     Source: Badoiu and Clarkson, Smaller core-sets for balls, SODA 2003.
     """

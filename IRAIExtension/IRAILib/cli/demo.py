@@ -11,6 +11,8 @@ from pathlib import Path
 from ..geometry import InputError
 
 SEED = 12
+CASE = ("--margin-mm", "0", "--tumor-radius-mm", "12", "--pre-slice-mm", "2", "--post-slice-mm", "1.5")
+"""A zone too far to one side: the tumour just reaches its edge."""
 OUTPUTS = ("report.html", "margin.json", "margin.csv", "scene.mrb")
 
 
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if case.is_dir():
         shutil.rmtree(case)
     print("1/2  a tumour and an ablation, painted into a real CT that breathes in between")
-    status = main(["ablation", "simulate", "--out", str(case), "--seed", str(arguments.seed), "--dicom"])
+    status = main(["ablation", "simulate", "--out", str(case), "--seed", str(arguments.seed), *CASE, "--dicom"])
     if status:
         return status
     print("2/2  import, register (rigid, then deformable), measure, draw")
