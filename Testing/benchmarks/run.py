@@ -56,7 +56,7 @@ def main(names: list[str]) -> int:
     for name in names or SECTIONS:
         began = time.monotonic()
         print(f"{name} ...", flush=True)
-        body = importlib.import_module(name).run(data_folder())
+        body = [line for line in importlib.import_module(name).run(data_folder()) if not line.startswith("## ")]
         old[SECTIONS[name]] = "\n".join([*body, "", f"({time.monotonic() - began:.0f} s for this section.)"])
         _write(old)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)

@@ -78,14 +78,20 @@ def _surface(case: AblationCase, model, path: Path, mark: str | None) -> Path:
     case.ablation.node.CreateClosedSurfaceRepresentation()
     before = display.GetSegmentOpacity3D(zone)
     display.SetSegmentOpacity3D(zone, 0.25)
+    organ = case.organ.segment_id if case.organ is not None and case.organ.node is case.ablation.node else None
+    organ_seen = organ is not None and display.GetSegmentVisibility3D(organ)
+    if organ_seen:
+        display.SetSegmentVisibility3D(organ, False)
     try:
         with ThreeDView(SURFACE_PX) as view:
             view.show_only(model, case.ablation.node)
-            view.look_from(_towards_thinnest(model)).close_up(model, zoom=0.62)
+            view.look_from(_towards_thinnest(model)).close_up(model, zoom=0.75)
             _mark(view, mark)
             view.save(path)
     finally:
         display.SetSegmentOpacity3D(zone, before)
+        if organ_seen:
+            display.SetSegmentVisibility3D(organ, True)
     return path
 
 
