@@ -84,7 +84,7 @@ def test_motion_goes_there_and_back_and_fits_its_grid():
 
 def test_volume_ratio_is_that_of_the_contraction():
     centre = np.array([0.0, 5.0, -5.0])
-    still = Motion(np.eye(4), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), Contraction(centre, 20.0, 0.1))
+    still = Motion(np.eye(4), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)), Contraction(centre, 20.0, 0.1))
     np.testing.assert_allclose(still.volume_ratio(centre + 4.0 * sphere_directions(20)), 0.9**3, rtol=0.01)
     np.testing.assert_allclose(still.volume_ratio(centre + 60.0 * sphere_directions(20)), 1.0, rtol=0.01)
 

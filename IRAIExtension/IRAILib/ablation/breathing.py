@@ -18,6 +18,9 @@ JACOBIAN_RANGE = (0.8, 1.25)
 """Local volume change of breathing tissue that a simulated motion may have; contraction is stated apart."""
 LARGEST_BREATHING_MM = 20.0
 LOCAL_LUMPS = 12
+DIAPHRAGM_MM = 115.0
+INCOMPRESSIBLE = 0.5
+"""Share of the volume change by squeezing that flow to the sides makes good: liver tissue hardly compresses."""
 DAMPING = 0.85
 JACOBIAN_RESERVE = 0.002
 """Kept free within the range for what lies between the points of the lattice."""
@@ -55,7 +58,7 @@ class Motion:
 
     Attributes:
         lying: (4, 4) rigid, breathed-frame from post-frame.
-        centres_ras, widths_mm, pulls_mm: (m, 3) Gaussian lumps of breathing; lump 0 is the diaphragm's push.
+        centres_ras, pulls_mm: (m, 3), widths_mm: (m,), Gaussian lumps of breathing; lump 0 is the diaphragm's push.
         contraction: or None.
     """
 
@@ -68,23 +71,26 @@ class Motion:
     def breathing_mm(self, points_ras: np.ndarray) -> np.ndarray:
         """(n, 3) displacement by breathing alone."""
         out = np.zeros_like(points_ras)
-        for weight, pull in zip(self._weights(points_ras), self.pulls_mm, strict=True):
-            out += weight[:, None] * pull
+        for away, weight, width, pull in self._lumps(points_ras):
+            out += weight[:, None] * _swirl(away, width, pull)
         return out
 
     def breathing_jacobian(self, points_ras: np.ndarray) -> np.ndarray:
         """(n,) determinant of the breathing map's derivative, exact."""
         points = np.asarray(points_ras, float).reshape(-1, 3)
         slope = np.broadcast_to(np.eye(3), (len(points), 3, 3)).copy()
-        lumps = zip(self._weights(points), self.centres_ras, self.widths_mm, self.pulls_mm, strict=True)
-        for weight, centre, width, pull in lumps:
-            gradient = -(points - centre) / width**2 * weight[:, None]
-            slope += pull[None, :, None] * gradient[:, None, :]
+        for away, weight, width, pull in self._lumps(points):
+            flow, along = _swirl(away, width, pull), away @ pull
+            part = -flow[:, :, None] * away[:, None, :]
+            part += INCOMPRESSIBLE * (0.5 * along[:, None, None] * np.eye(3) + 0.5 * away[:, :, None] * pull
+                                      - pull[None, :, None] * away[:, None, :])
+            slope += part * (weight / width**2)[:, None, None]
         return np.linalg.det(slope)
 
-    def _weights(self, points: np.ndarray):
-        for centre, width in zip(self.centres_ras, self.widths_mm, strict=True):
-            yield np.exp(-0.5 * (((points - centre) / width) ** 2).sum(axis=1))
+    def _lumps(self, points: np.ndarray):
+        for centre, width, pull in zip(self.centres_ras, self.widths_mm, self.pulls_mm, strict=True):
+            away = points - centre
+            yield away, np.exp(-0.5 * (away**2).sum(axis=1) / width**2), width, pull
 
     def breathed_from_post(self, points_ras: np.ndarray) -> np.ndarray:
         """(n, 3) post-scan points to the frame in which only the contraction is left to undo."""
@@ -145,6 +151,15 @@ class MotionTransform(Transform):
         return GridTransform(self.grid, moved, self.to_frame, self.from_frame).to_sitk()
 
 
+def _swirl(away: np.ndarray, width: float, pull: np.ndarray) -> np.ndarray:
+    """(n, 3) flow of a lump before its weight: the pull, of which `INCOMPRESSIBLE` turns aside to keep the volume.
+
+    With all of it turned, weight * flow is the curl of weight * (pull x away) / 2 and has no divergence.
+    """
+    turned = away * (away @ pull)[:, None] - pull * (away**2).sum(axis=1)[:, None]
+    return pull + INCOMPRESSIBLE * turned / (2.0 * width**2)
+
+
 def _inverse(function: Callable[[np.ndarray], np.ndarray], target: np.ndarray) -> np.ndarray:
     guess = target.copy()
     for _ in range(INVERSE_ROUNDS):
@@ -185,10 +200,9 @@ def breathing_motion(organ: Mask, rng: np.random.Generator, breathing_mm: float,
     push = sense * np.array([rng.uniform(-0.1, 0.1), -rng.uniform(0.2, 0.4), 1.0])
     dome = np.array([middle[0], middle[1] + 15.0, 0.6 * top + 0.4 * middle[2]])
     around = points[rng.choice(len(points), LOCAL_LUMPS)]
-    local = rng.standard_normal((LOCAL_LUMPS, 3)) * 0.07
-    shape = Motion(lying, np.vstack([dome, around]),
-                   np.vstack([[115.0, 100.0, 115.0], np.repeat(rng.uniform(25.0, 45.0, (LOCAL_LUMPS, 1)), 3, axis=1)]),
-                   np.vstack([push, local]))
+    local = rng.standard_normal((LOCAL_LUMPS, 3)) * 0.12
+    widths = np.concatenate([[DIAPHRAGM_MM], rng.uniform(25.0, 45.0, LOCAL_LUMPS)])
+    shape = Motion(lying, np.vstack([dome, around]), widths, np.vstack([push, local]))
     lattice = _lattice(points)
     lowest, highest = JACOBIAN_RANGE[0] + JACOBIAN_RESERVE, JACOBIAN_RANGE[1] - JACOBIAN_RESERVE
     motion = shape
