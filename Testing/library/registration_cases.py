@@ -25,7 +25,7 @@ class Case:
         angle = 0.05 * amount
         turn = np.array([[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0, 0, 1.0]])
         away = points - CENTRE
-        bend = np.exp(-0.5 * (np.linalg.norm(away - [15.0, 10.0, 25.0], axis=1) / 35.0) ** 2)
+        bend = np.exp(-0.5 * (np.linalg.norm(away - [-18.0, 10.0, 22.0], axis=1) / 35.0) ** 2)
         return away @ turn.T + CENTRE + amount * (np.array([9.0, -6.0, 12.0]) + bend[:, None] * [2.0, -3.0, 6.0])
 
     def masks(self) -> dict:

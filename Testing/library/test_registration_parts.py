@@ -122,6 +122,8 @@ def verdict(quality: RegistrationQuality, **changes) -> str:
     ({"folding_percent": 0.1, "fold_distance_mm": 30.0}, {}, ""),
     ({"folding_percent": 3.0, "fold_distance_mm": 30.0}, {}, "3.0 %"),
     ({"organ_dice": 0.5}, {}, "Dice 0.50"),
+    ({"organ_dice": 0.9, "organ_dice_rigid": 0.97}, {}, "overlap worse"),
+    ({"inverse_consistency_mm": 5.3}, {}, "5.3 mm off"),
     ({"shell_seen_percent": 30.0}, {}, "30 %"),
     ({"information_before": 1.0, "information_rigid": 0.5}, {}, "worse"),
     ({}, {"tumor_readable": False}, "folds inside"),

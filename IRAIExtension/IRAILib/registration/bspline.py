@@ -9,11 +9,11 @@ import numpy as np
 from ..geometry.itk import set_sitk_grid
 from .inputs import Work
 
-CONTROL_MM = 40.0
-SCALES = (1, 2, 3)
-ITERATIONS = 40
+CONTROL_MM = 30.0
+SCALES = (1, 2)
+ITERATIONS = 30
 BINS = 40
-SAMPLES = 50000
+SAMPLES = 20000
 
 
 def deform(work: Work, seed: int, progress: Callable[[float, str], None]) -> np.ndarray:
@@ -36,8 +36,8 @@ def deform(work: Work, seed: int, progress: Callable[[float, str], None]) -> np.
     method.SetMetricMovingMask(_image((work.moving_weight > 0.5).astype(np.uint8), work))
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsLBFGS2(solutionAccuracy=1e-5, numberOfIterations=ITERATIONS, deltaConvergenceTolerance=1e-5)
-    method.SetShrinkFactorsPerLevel([2, 1, 1])
-    method.SetSmoothingSigmasPerLevel([2.0, 1.0, 0.0])
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([2.0, 1.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransformAsBSpline(transform, inPlace=True, scaleFactors=list(SCALES))
     done = [0]

@@ -6,6 +6,8 @@ from .options import RegistrationOptions
 from .result import RegistrationQuality
 
 LEAST_DICE = {"rigid": 0.6, "deformable": 0.75}
+LARGEST_DICE_LOSS = 0.03
+LARGEST_INCONSISTENCY_MM = 3.0
 LARGEST_STRETCH = 1.25
 LEAST_SHELL_PERCENT = 50.0
 LARGEST_FOLDING_PERCENT = 1.0
@@ -24,7 +26,7 @@ def refusal(quality: RegistrationQuality, options: RegistrationOptions, *, local
         has_zone: whether an excluded zone or tumour was given.
     """
     checks = (_tumor(quality, options, tumor_readable), _folds(quality, options), _organ(quality, options),
-              _overlap(quality, gap_mm), _similarity(quality), _error(local_tre_mm, has_zone))
+              _overlap(quality, gap_mm), _consistency(quality), _similarity(quality), _error(local_tre_mm, has_zone))
     return next((reason for reason in checks if reason), None)
 
 
@@ -58,6 +60,19 @@ def _organ(quality: RegistrationQuality, options: RegistrationOptions) -> str | 
     if dice is not None and dice < LEAST_DICE[options.model]:
         return (f"the organs overlap only to Dice {dice:.2f} after registration (at least "
                 f"{LEAST_DICE[options.model]:.2f} is needed); check that both masks show the same whole organ")
+    rigid = quality.organ_dice_rigid
+    if dice is not None and rigid is not None and dice < rigid - LARGEST_DICE_LOSS:
+        return (f"the deformation makes the organs overlap worse (Dice {rigid:.2f} to "
+                f"{dice:.2f}); register rigidly or with another engine")
+    return None
+
+
+def _consistency(quality: RegistrationQuality) -> str | None:
+    apart = quality.inverse_consistency_mm
+    if apart is not None and apart > LARGEST_INCONSISTENCY_MM:
+        return (f"registering there and back ends {apart:.1f} mm off (median over the organ; at most "
+                f"{LARGEST_INCONSISTENCY_MM:g} mm is accepted): the images don't determine the deformation; register "
+                "rigidly or place landmarks")
     return None
 
 
