@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 TELL_EVERY_S = 0.05
 
@@ -72,7 +73,7 @@ def end_with_parent(folder: Path) -> None:
 def call(target: str, kwargs: dict, channel: Channel):
     """`package.module:function` with `kwargs`, and `progress` where it takes one."""
     module, _, name = target.partition(":")
-    function = importlib.import_module(module)
+    function: Any = importlib.import_module(module)
     for part in name.split("."):
         function = getattr(function, part)
     takes = inspect.signature(function).parameters

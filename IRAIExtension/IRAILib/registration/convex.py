@@ -155,7 +155,7 @@ def _search(pair: _Tensors, reach: float, tell: Callable[[float], None]):
         functional.avg_pool3d(a[None, None], COARSE_FACTOR, ceil_mode=True)[0, 0] for a in pair.organs]
     steps = max(2, int(np.ceil(reach / COARSE_FACTOR / 2.0)))
     features = [mind(_blurred(image, SEARCH_BLUR), 1) for image in (fixed, moving)]
-    cost, moves = _costs(*features, weights, organs, steps, 2, tell)
+    cost, moves = _costs(features[0], features[1], weights, organs, steps, 2, tell)
     picked = _relax(cost, moves) * COARSE_FACTOR
     return functional.interpolate(picked[None], size=pair.shape, mode="trilinear", align_corners=False)[0]
 
@@ -178,7 +178,7 @@ def _costs(fixed, moving, weights, organs, steps: int, stride: int, tell):
         window = (slice(k, k + depth), slice(j, j + height), slice(i, i + width))
         weight = weights[0] * wide_weight[window]
         cost = ((fixed - wide[(slice(None), *window)]) ** 2).mean(dim=0)
-        if organs is not None:
+        if organs is not None and wide_organ is not None:
             cost = cost + ORGAN_WEIGHT * (organs[0] - wide_organ[window]) ** 2
         stacked = torch.stack([cost * weight, weight])[None]
         summed, share = functional.avg_pool3d(stacked, 2, ceil_mode=True)[0]
@@ -347,15 +347,14 @@ class _Rows:
         low = points.detach().floor().long().clamp(min=0)
         low = torch.minimum(low, (self.upper - 1).clamp(min=0))
         share = points - low
-        out = None
+        out = torch.zeros(len(points), self.rows.shape[1], device=points.device)
         for corner in range(8):
             bits = [(corner >> n) & 1 for n in (2, 1, 0)]
-            weight = 1.0
+            weight = torch.ones_like(share[:, 0])
             for axis, bit in enumerate(bits):
                 weight = weight * (share[:, axis] if bit else 1.0 - share[:, axis])
             base = ((low + torch.tensor(bits, device=low.device)) * self.strides).sum(1)
-            part = self.rows[base] * weight[:, None]
-            out = part if out is None else out + part
+            out = out + self.rows[base] * weight[:, None]
         return out
 
 

@@ -47,7 +47,7 @@ def compose(outer: np.ndarray, inner: np.ndarray, grid: Grid) -> np.ndarray:
 
 def derivative(field: np.ndarray, grid: Grid) -> np.ndarray:
     """(k, j, i, 3, 3) float32 derivative of `x + d(x)` by RAS, central differences."""
-    by_index = np.stack(np.gradient(field.astype(np.float32), axis=(2, 1, 0)), axis=-1)
+    by_index = np.stack(list(np.gradient(field.astype(np.float32), axis=(2, 1, 0))), axis=-1)
     slope = by_index @ grid.ijk_from_ras[:3, :3].astype(np.float32)
     return slope + np.eye(3, dtype=np.float32)
 
@@ -74,7 +74,8 @@ def placed(field: np.ndarray, grid: Grid, rigid: LinearTransform) -> CompositeTr
     reach = max(BEYOND_MM, 3.0 * strongest)
     box = grid.resampled_grid(FIELD_SPACING_MM)
     more = int(np.ceil(reach / FIELD_SPACING_MM)) + 1
-    wide = box.cropped_grid((-more,) * 3, tuple(n + 2 * more for n in box.shape))
+    k, j, i = (n + 2 * more for n in box.shape)
+    wide = box.cropped_grid((-more, -more, -more), (k, j, i))
     points = wide.all_points_ras().reshape(-1, 3)
     values = sample(field, grid, points)
     index = grid.indices_kji(points)

@@ -62,7 +62,7 @@ def register(fixed: Volume, moving: Volume, *, options: RegistrationOptions | No
     work = prepare(pair, working_grid(pair, options.spacing_mm), rigid, exclusion_mm)
     held_out = None if marks is None else landmarks.errors(rigid, *marks)
     forward = _forward(engine, work, pair, rigid, options, _part(tell, 0.28, 0.62))
-    if options.model == "deformable" and marks is not None:
+    if options.model == "deformable" and marks is not None and forward is not None:
         forward, held_out = _with_landmarks(forward, work, pair, rigid, marks, options)
     back = _backward(engine, work, pair, rigid, options, _part(tell, 0.62, 0.9))
     tell(0.9, "judging the result")
