@@ -52,11 +52,11 @@ def data_folder() -> Path:
 def main(names: list[str]) -> int:
     """Run the sections named (default: all). A section that was not run keeps its text of the last run."""
     sys.path.insert(0, str(HERE))
-    old = _sections(TARGET.read_text(encoding="utf-8")) if TARGET.is_file() else {}
     for name in names or SECTIONS:
         began = time.monotonic()
         print(f"{name} ...", flush=True)
         body = [line for line in importlib.import_module(name).run(data_folder()) if not line.startswith("## ")]
+        old = _sections(TARGET.read_text(encoding="utf-8")) if TARGET.is_file() else {}
         old[SECTIONS[name]] = "\n".join([*body, "", f"({time.monotonic() - began:.0f} s for this section.)"])
         _write(old)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from IRAILib.images import write_mask, write_volume
 KEYS = {"mam_mm", "mam_ci95_mm", "p1_mm", "p5_mm", "p50_mm", "surface_share", "coverage_percent", "residual_tumor_ml",
         "tumor_ml", "ablation_ml", "thinnest_point_ras", "subcapsular_share", "screening_only", "registration",
         "refused"}
+registers = pytest.mark.skipif(find_spec("torch") is None, reason="registers, which the environment with torch tests")
 FILES = {"margin.json", "margin.csv", "report.html", "scene.mrb"}
 
 
@@ -73,6 +75,7 @@ def test_masks_in_one_frame(case, tmp_path, capsys):
     assert zipfile.ZipFile(out / "scene.mrb").testzip() is None
 
 
+@registers
 def test_rigid_registration_from_scans(case, tmp_path):
     out = tmp_path / "out"
     assert main(arguments(case, out, **{"--tumor": case / "tumor.nii.gz", "--pre": case / "pre.nrrd",
@@ -89,6 +92,7 @@ def test_rigid_registration_from_scans(case, tmp_path):
     assert "checkerboard" in text
 
 
+@registers
 def test_a_refusal_exits_with_3_and_says_why(case, tmp_path, capsys):
     """A scan of nothing but noise can't be registered."""
     empty = phantom_case().pre
