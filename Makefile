@@ -4,6 +4,8 @@
 # make lint        ruff and pyright only
 
 PYTHON ?= python3
+# threads that spin while they wait make a busy machine ten times slower
+export OMP_WAIT_POLICY := PASSIVE
 BIN := .venv/bin
 SETTINGS := pyproject.toml Testing/tools/setup_environment.sh
 
