@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Testing" / "library"))
 LUNG = "registration/elastix_3DCT_lung/3DCT_lung_{}"
 LIVER_MR = "registration/CMB-CRC-MSB-06489_MR_ADC_longitudinal/SCAN_00{}_ADC.nrrd"
+JOB_LIMIT_S = 240.0
 PEERS = {"greedy": "picsl_greedy", "elastix": "itk"}
 
 
@@ -47,8 +48,11 @@ def measured(job: str, *arguments: str) -> dict:
     """Run `job` of this file in a fresh process; its result with `seconds` and `peak_gb`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
-        done = subprocess.run([sys.executable, __file__, "--job", job, str(out), *arguments], capture_output=True,
-                              text=True, check=False)
+        try:
+            done = subprocess.run([sys.executable, __file__, "--job", job, str(out), *arguments], capture_output=True,
+                                  text=True, check=False, timeout=JOB_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"no result within {JOB_LIMIT_S:.0f} s"}
         if not out.exists():
             last = (done.stderr.strip().splitlines() or ["no word"])[-1]
             return {"failed": last[:120]}
