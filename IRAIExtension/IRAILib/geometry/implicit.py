@@ -28,8 +28,6 @@ SMALLEST_KNOT_MM = 2.5
 PADDING_MM = 4.0
 DISAGREEMENT = 0.25
 """Largest 99th percentile of how far voxel centres lie on the wrong side, in units of the smallest spacing."""
-MAX_CROSSINGS = 3500
-"""Of more than these every second, third ... is taken, with a weight of two, three ...: enough for any surface."""
 ANCHOR_CELL_MM = 2.5
 """One rough depth is kept in every cell of this size."""
 
@@ -144,14 +142,12 @@ class _Data:
         slope = np.stack([ndimage.map_coordinates(np.gradient(smooth, spacing[a], axis=a), index.T, order=1)
                           for a in range(3)], axis=1)
         slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-9)
-        every = int(np.ceil(len(index) / MAX_CROSSINGS))
-        index, axis = index[::every], axis[::every]
         self.points = index * spacing + origin
         boundary = np.asarray(ndimage.binary_dilation(box)) & ~box
         self.outside = np.argwhere(boundary) * spacing + origin
         self.inside = np.argwhere(box & np.logical_not(ndimage.binary_erosion(box))) * spacing + origin
         across = spacing[axis] * np.abs(slope[np.arange(len(axis)), axis])
-        self.variance = (across**2 / 12.0 + (0.1 * spacing.min()) ** 2) / every
+        self.variance = across**2 / 12.0 + (0.1 * spacing.min()) ** 2
         self.anchors, self.depths, self.anchor_sigma = _anchors(smooth, spacing, origin)
 
     def normal_equations(self, lattice: SplineLattice) -> tuple[np.ndarray, np.ndarray]:
