@@ -20,7 +20,8 @@ PACKAGES = ("numpy", "scipy", "SimpleITK", "torch", "vtk", "slicer-core", "surfa
             "convexAdam", "itk-elastix")
 INTRODUCTION = """# Benchmarks
 
-Written by `make benchmark`; every figure comes from one run on the machine named here, peers included. Accuracy is
+Written by `make benchmark`, on the machine named here; peers are measured in the same run as the section they stand
+in, and sections may come from different runs. Accuracy is
 measured against analytic truth, published landmarks, expert masks or simulated cases with known motion: each table
 says which. Nothing here is a clinical validation."""
 

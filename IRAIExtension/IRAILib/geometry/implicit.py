@@ -41,14 +41,12 @@ class ImplicitSurface:
         lattice: the spline.
         disagreement_mm: 99th percentile of how far voxel centres next to the surface lie on its wrong side.
         agrees: False when even the finest knots couldn't follow the mask; use with care.
-        reach_mm: beyond this distance from the mask's box the function means nothing.
     """
 
     grid: Grid
     lattice: SplineLattice
     disagreement_mm: float
     agrees: bool
-    reach_mm: float = PADDING_MM
 
     def _local(self, points_ras: np.ndarray) -> np.ndarray:
         return self.grid.indices_kji(points_ras) * self.grid.spacing_kji_mm
