@@ -10,6 +10,7 @@ from .errors import (
     MissingPackageError,
     RefusedError,
 )
+from .needle_estimate import NeedleEstimate, NeedleStatus
 from .resample import resample, resample_mask
 from .surface import Surface
 from .transform import CompositeTransform, GridTransform, LinearTransform, Transform, transform_from_sitk
@@ -17,6 +18,6 @@ from .volume import Grid, Mask, Volume
 
 __all__ = [
     "CancelledError", "CompositeTransform", "EmptyMaskError", "FrameMismatchError", "Grid", "GridTransform",
-    "IRAIError", "InputError", "LinearTransform", "Mask", "MissingPackageError", "RefusedError", "SignedDistance",
-    "Surface", "Transform", "Volume", "resample", "resample_mask", "signed_distance", "transform_from_sitk",
+    "IRAIError", "InputError", "LinearTransform", "Mask", "MissingPackageError", "NeedleEstimate", "NeedleStatus",
+    "RefusedError", "SignedDistance", "Surface", "Transform", "Volume", "resample", "resample_mask", "signed_distance", "transform_from_sitk",
 ]

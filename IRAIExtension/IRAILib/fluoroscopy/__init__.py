@@ -1,0 +1,1 @@
+"""Floor 3: X-ray frames: catheter and guide-wire."""

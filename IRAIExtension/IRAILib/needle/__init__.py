@@ -1,0 +1,1 @@
+"""Floor 3: where is the needle: ultrasound, MR, CT; track filter and simulators."""
