@@ -19,5 +19,6 @@ from .volume import Grid, Mask, Volume
 __all__ = [
     "CancelledError", "CompositeTransform", "EmptyMaskError", "FrameMismatchError", "Grid", "GridTransform",
     "IRAIError", "InputError", "LinearTransform", "Mask", "MissingPackageError", "NeedleEstimate", "NeedleStatus",
-    "RefusedError", "SignedDistance", "Surface", "Transform", "Volume", "resample", "resample_mask", "signed_distance", "transform_from_sitk",
+    "RefusedError", "SignedDistance", "Surface", "Transform", "Volume", "resample", "resample_mask", "signed_distance",
+    "transform_from_sitk",
 ]
