@@ -14,7 +14,7 @@ SETTINGS := pyproject.toml Testing/tools/setup_environment.sh
 demo: .venv/.ready
 	$(BIN)/irai demo --out demo
 
-test: .venv/.ready .venv-newest/.ready lint
+test: .venv/.ready .venv-newest/.ready build/openigtlink/.ready lint
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml
 	cd Testing/scene && PYTHONPATH=../../IRAIExtension ../../.venv-newest/bin/python -m pytest -p no:cacheprovider -q .
 
@@ -22,7 +22,7 @@ lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-benchmark: .venv/.ready .venv/.peers
+benchmark: .venv/.ready .venv/.peers build/openigtlink/.ready
 	$(BIN)/python Testing/benchmarks/run.py
 
 .venv/.ready: $(SETTINGS)
@@ -33,6 +33,9 @@ benchmark: .venv/.ready .venv/.peers
 
 .venv-newest/.ready: Testing/requirements-scene-newest.txt Testing/tools/setup_environment.sh
 	PYTHON=$(PYTHON) Testing/tools/setup_environment.sh newest
+
+build/openigtlink/.ready: Testing/tools/setup_environment.sh
+	Testing/tools/setup_environment.sh openigtlink
 
 clean:
 	rm -rf .venv .venv-newest demo build .pytest_cache .ruff_cache .coverage coverage.xml

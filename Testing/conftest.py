@@ -24,12 +24,22 @@ def data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def openigtlink_peers() -> Path:
+    """Folder of the C++ library's own programs, built by `setup_environment.sh openigtlink`."""
+    folder = Path(os.environ.get("IRAI_OPENIGTLINK_PEERS") or ROOT / "build" / "openigtlink")
+    if not (folder / "Tracker" / "TrackerServer").is_file():
+        pytest.skip(f"no OpenIGTLink programs in {folder}: run Testing/tools/setup_environment.sh openigtlink")
+    return folder
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     """With IRAI_REQUIRE_DATA (CI) a skipped test that needs real data is a failed one."""
     report = yield
-    needs_data = item.get_closest_marker("data") is not None or "data" in getattr(item, "fixturenames", ())
+    needed = {"data", "openigtlink_peers"} & set(getattr(item, "fixturenames", ()))
+    needs_data = item.get_closest_marker("data") is not None or bool(needed)
     if os.environ.get("IRAI_REQUIRE_DATA") and report.skipped and needs_data and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid}: needs real data, which must not be skipped here ({report.longrepr})"
+        report.longrepr = f"{item.nodeid}: needs real data or peers, which must not be skipped here ({report.longrepr})"
     return report

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes one of the environments: main (.venv), newest (.venv-newest, the scene ring on the newest slicer-core)
-# or peers (what benchmarks compare with, into .venv). Called by the Makefile.
+# Makes one of the environments: main (.venv), newest (.venv-newest, the scene ring on the newest slicer-core),
+# peers (what benchmarks compare with, into .venv) or openigtlink (Debian's OpenIGTLink C++ programs, built into
+# build/openigtlink, which the tests of the link talk with). Called by the Makefile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 kind="${1:-main}"
@@ -62,8 +63,29 @@ peers)
   .venv/bin/pip install -q --disable-pip-version-check --no-deps convexAdam || echo "convexAdam: left out" >&2
   touch .venv/.peers
   ;;
+openigtlink)
+  examples=/usr/share/doc/openigtlink-examples/examples
+  if [ ! -d "$examples" ] || [ ! -d /usr/lib/openigtlink ] || ! command -v cmake g++ make >/dev/null; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+      apt-get update -qq
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        openigtlink-examples libopenigtlink-dev g++ cmake make >/dev/null
+    else
+      echo "The C++ peers of the link are left out; to have them: sudo apt-get install -y openigtlink-examples" \
+        "libopenigtlink-dev g++ cmake make   (then run this again)" >&2
+      exit 0
+    fi
+  fi
+  mkdir -p build
+  cmake -S "$examples" -B build/openigtlink -DOpenIGTLink_DIR=/usr/lib/openigtlink -DCMAKE_BUILD_TYPE=Release \
+    >build/openigtlink.log 2>&1 && make -C build/openigtlink -j2 >>build/openigtlink.log 2>&1 || {
+    echo "OpenIGTLink's examples could not be built; see build/openigtlink.log" >&2
+    exit 1
+  }
+  touch build/openigtlink/.ready
+  ;;
 *)
-  echo "usage: setup_environment.sh main|newest|peers" >&2
+  echo "usage: setup_environment.sh main|newest|peers|openigtlink" >&2
   exit 2
   ;;
 esac
