@@ -1,0 +1,1 @@
+"""One dataclass a message type of OpenIGTLink, and the way between them and frames."""
