@@ -1,0 +1,264 @@
+"""One connection: a loop that reads and writes at once, in a thread of its caller's choice.
+
+What is sent leaves at once, in the thread that sends, when the wire is free: a command waits for no other thread.
+Otherwise the loop sends it: commands first, then the queue, then streams. A message on the wire is never interrupted,
+so no more than that one stands before a command.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import messages
+from .buffers import BufferPool
+from .framing import Frame, ProtocolError, StallError
+from .options import LinkOptions
+from .receive import PeerClosed, Receiver
+from .slots import Inbox, Outbox, Outgoing
+from .sockets import Waker, gathered_send, prepare
+
+READ_BURST = 16  # reads before the wire is served
+SEND_BURST_S = 0.005
+LINGER_S = 0.2
+LONGEST_WAIT_S = 1.0
+
+log = logging.getLogger("IRAI.link")
+
+
+class Connection:
+    """Full duplex on a connected socket, which it owns from now on.
+
+    Args:
+        inbox: where received messages go.
+        stamp: called in the loop's thread with each decoded message before it goes there.
+    """
+
+    def __init__(self, sock: socket.socket, options: LinkOptions, inbox: Inbox, pool: BufferPool,
+                 stamp: Callable[[Any], None]):
+        prepare(sock)
+        self.inbox = inbox
+        self.sent = self.bytes_sent = 0
+        self.peer_v2 = False
+        self.heard_s: float | None = None
+        self.began_s = options.clock()
+        self._options, self._sock, self._stamp = options, sock, stamp
+        self._receiver = Receiver(options, pool, self._deliver)
+        self._outbox = Outbox(options)
+        self._lock = threading.Lock()  # the sending half: flight, socket open or not
+        self._flight: list[memoryview] = []
+        self._open, self._stopping = True, False
+        self._moved_s = self.began_s
+        self._failure: BaseException | None = None
+        self._waker = Waker()
+
+    # ------------------------------------------------------------------------------------------- for any thread
+    @property
+    def open(self) -> bool:
+        return self._open and not self._stopping
+
+    @property
+    def received(self) -> int:
+        return self._receiver.messages
+
+    @property
+    def bytes_received(self) -> int:
+        return self._receiver.octets
+
+    @property
+    def overwritten(self) -> int:
+        return self._outbox.overwritten
+
+    @property
+    def refused(self) -> int:
+        return self._outbox.refused
+
+    @property
+    def unsent(self) -> int:
+        """Messages that wait, the one on the wire included."""
+        return len(self._outbox) + bool(self._flight)
+
+    def send(self, outgoing: Outgoing, stream: tuple[str, str] | None, urgent: bool) -> bool:
+        """Send now or leave it to the loop; False when the connection is over or its queue is full."""
+        if not self.open:
+            return False
+        taken = self._send_at_once(outgoing)
+        if taken is None:
+            outgoing.settle()
+            taken = self._outbox.put(outgoing, stream, urgent)
+        if self._outbox or self._flight or self._failure is not None:
+            self._waker.wake()
+        return taken and self._open and self._failure is None
+
+    def stop(self) -> None:
+        """End the loop soon: what is on the wire, commands and the queue are still sent, for LINGER_S at most."""
+        self._stopping = True
+        self._waker.wake()
+
+    def abandon(self) -> None:
+        """In a forked child: forget the socket without a word to the peer."""
+        self._open, self._stopping = False, True
+        self._sock.close()
+        self._waker.close()
+
+    # ------------------------------------------------------------------------------------------- the loop
+    def run(self) -> str:
+        """Serve the connection until it ends, then close it.
+
+        Returns: why it ended, in words for the user; "" when `stop` was called.
+        """
+        try:
+            with selectors.DefaultSelector() as selector:
+                self._loop(selector)
+            reason = ""
+        except PeerClosed as end:
+            reason = str(end)
+        except ProtocolError as error:
+            reason = f"{type(error).__name__}: {error}"
+        except OSError as error:
+            reason = f"the connection broke: {error.strerror or error}"
+        except Exception as error:
+            log.exception("OpenIGTLink: a received message could not be handled; the connection is dropped")
+            reason = f"{type(error).__name__}: {error}"
+        finally:
+            self._close()
+        return reason
+
+    def _loop(self, selector: selectors.BaseSelector) -> None:
+        selector.register(self._waker.receiver, selectors.EVENT_READ)
+        selector.register(self._sock, selectors.EVENT_READ)
+        interest = selectors.EVENT_READ
+        while not self._stopping:
+            readable = writable = False
+            for key, events in selector.select(self._wait_s()):
+                if key.fileobj is self._sock:
+                    readable, writable = bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
+                else:
+                    self._waker.clear()
+            if readable:
+                self._read()
+            with self._lock:
+                self._pump(self._options.clock() + SEND_BURST_S)
+                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._flight or self._outbox else 0)
+            if self._failure is not None:
+                raise self._failure
+            if not readable:
+                self._check(writable)
+            if wanted != interest:
+                selector.modify(self._sock, wanted)
+                interest = wanted
+        self._linger()
+
+    def _read(self) -> None:
+        for _ in range(READ_BURST):
+            try:
+                self._receiver.read(self._sock)
+            except (BlockingIOError, InterruptedError):
+                return
+
+    def _deliver(self, frame: Frame, size: int) -> None:
+        message = messages.decode(frame)
+        self.heard_s = self._options.clock()
+        if frame.version >= 2:
+            self.peer_v2 = True
+        self._stamp(message)
+        self.inbox.put(frame.type, frame.device, message, size)
+
+    def _wait_s(self) -> float:
+        now, options = self._options.clock(), self._options
+        ends = [now + LONGEST_WAIT_S]
+        deadline = self._receiver.deadline()
+        if deadline is not None:
+            ends.append(deadline)
+        if self._flight:
+            ends.append(self._moved_s + options.send_stall_s)
+        if options.silence_s is not None:
+            ends.append((self.heard_s or self.began_s) + options.silence_s)
+        return max(min(ends) - now, 0.0) + 0.001
+
+    def _check(self, writable: bool) -> None:
+        now, options = self._options.clock(), self._options
+        self._receiver.check(now)
+        if self._flight and not writable and now - self._moved_s > options.send_stall_s:
+            raise StallError(f"OpenIGTLink: the peer has taken nothing for {options.send_stall_s:g} s while "
+                             f"{self.unsent} message(s) wait for it")
+        if options.silence_s is not None and now - (self.heard_s or self.began_s) > options.silence_s:
+            raise StallError(f"OpenIGTLink: the peer has been silent for {options.silence_s:g} s")
+
+    # ------------------------------------------------------------------------------------------- sending
+    def _send_at_once(self, outgoing: Outgoing) -> bool | None:
+        """None when others are on the wire or wait; otherwise what doesn't leave now stays on the wire, as a copy."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self._flight or self._outbox:
+                return None
+            if not self.open:
+                return False
+            self._launch(outgoing)
+            self._pump(self._options.clock() + SEND_BURST_S)
+            if self._flight:
+                self._flight = [part if part.readonly else memoryview(part.tobytes()) for part in self._flight]
+            return True
+        finally:
+            self._lock.release()
+
+    def _launch(self, outgoing: Outgoing) -> None:
+        self._flight = list(outgoing.parts)
+        self._moved_s = self._options.clock()
+
+    def _pump(self, until_s: float) -> None:
+        """Send what may leave now; the lock is held. A failure is kept for the loop, which ends by it."""
+        while self._open and self._failure is None:
+            if not self._flight:
+                outgoing = self._outbox.next()
+                if outgoing is None:
+                    return
+                self._launch(outgoing)
+            try:
+                count = gathered_send(self._sock, self._flight)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if not (isinstance(error, TimeoutError) and error.errno is None):  # that one is from `_linger`
+                    self._failure = error
+                return
+            now = self._options.clock()
+            self._moved_s = now
+            self.bytes_sent += count
+            if not self._flight:
+                self.sent += 1
+            if now > until_s:
+                return
+
+    def _linger(self) -> None:
+        """Send the rest, say goodbye, and read until the peer has closed: a socket closed over unread bytes would
+        take the last command with it. All within LINGER_S."""
+        end = time.monotonic() + LINGER_S
+        self._outbox.drop_streams()
+        with self._lock:
+            self._sock.settimeout(0.01)
+            while (self._flight or self._outbox) and self._failure is None and time.monotonic() < end:
+                self._pump(0.0)
+        if self._failure is not None:
+            return
+        self._sock.shutdown(socket.SHUT_WR)
+        scrap = bytearray(1 << 16)
+        while time.monotonic() < end:
+            try:
+                if not self._sock.recv_into(scrap):
+                    return
+            except TimeoutError:
+                continue
+
+    def _close(self) -> None:
+        with self._lock:
+            self._open = False
+            self._flight = []
+            self._sock.close()
+        self._waker.close()

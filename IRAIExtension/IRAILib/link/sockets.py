@@ -1,0 +1,165 @@
+"""What the link asks of sockets: large buffers, no delay, a connect that can be cancelled, a way to wake a loop."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import queue
+import selectors
+import socket
+import threading
+import time
+
+from ..geometry import InputError
+
+BUFFER_BYTES = 4 << 20
+SLICE_BYTES = 1 << 20  # of one send: reading goes on in between
+MOST_PARTS = 64  # of one send; systems allow 1024
+KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+UNSENT_BYTES = 256 << 10  # that the system may hold before it says it is full: a command waits behind no more
+
+
+def prepare(sock: socket.socket) -> None:
+    """Non-blocking, without delay, large buffers, and a dead peer is noticed after about ten seconds."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (*KEEPALIVE, ("TCP_NOTSENT_LOWAT", UNSENT_BYTES)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    enlarge(sock)
+
+
+def enlarge(sock: socket.socket) -> None:
+    """Ask for large buffers; of a listening socket, for those of its connections."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        if sock.getsockopt(socket.SOL_SOCKET, option) < BUFFER_BYTES:
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+
+
+def gathered_send(sock: socket.socket, parts: list[memoryview]) -> int:
+    """Send a slice of `parts` and take it off them; the number of bytes. Raises what the socket raises."""
+    batch, size = [], 0
+    for part in parts[:MOST_PARTS]:
+        batch.append(part[:SLICE_BYTES - size])
+        size += batch[-1].nbytes
+        if size >= SLICE_BYTES:
+            break
+    if hasattr(sock, "sendmsg"):
+        count = sock.sendmsg(batch)
+    else:  # Windows
+        count = sock.send(batch[0] if len(batch) == 1 else b"".join(batch))
+    left = count
+    while parts and left >= parts[0].nbytes:
+        left -= parts.pop(0).nbytes
+    if left:
+        parts[0] = parts[0][left:]
+    return count
+
+
+class Waker:
+    """Ends another thread's `select` on `receiver`."""
+
+    def __init__(self) -> None:
+        self.receiver, self._sender = socket.socketpair()
+        self.receiver.setblocking(False)
+        self._sender.setblocking(False)
+        self._lock = threading.Lock()
+        self._rung = self._closed = False
+
+    def wake(self) -> None:
+        with self._lock:
+            if not (self._rung or self._closed):
+                self._rung = True
+                self._sender.send(b"\0")
+
+    def clear(self) -> None:
+        with self._lock:
+            if self._rung and not self._closed:
+                self.receiver.recv(16)
+            self._rung = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self.receiver.close()
+            self._sender.close()
+
+
+def resolved(host: str, port: int, timeout_s: float) -> list[tuple[int, tuple]]:
+    """(family, address) of a host, without ever waiting longer than `timeout_s` for the name service.
+
+    Raises:
+        InputError: no such name, or no answer in time.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+        return [(family, (host, port))]
+    except ValueError:
+        answer: queue.Queue = queue.Queue()
+    threading.Thread(target=_look_up, args=(host, port, answer), daemon=True, name="IRAI link name").start()
+    try:
+        found = answer.get(timeout=timeout_s)
+    except queue.Empty:
+        raise InputError(f"OpenIGTLink: no answer about the host '{host}' in {timeout_s:g} s; "
+                         "give its IP address") from None
+    if isinstance(found, Exception):
+        raise InputError(f"OpenIGTLink: the host '{host}' is not known ({found}); check the name") from None
+    return found
+
+
+def _look_up(host: str, port: int, answer: queue.Queue) -> None:
+    try:
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        answer.put([(entry[0], entry[4]) for entry in entries])
+    except (OSError, UnicodeError) as error:
+        answer.put(error)
+
+
+def connected(addresses: list[tuple[int, tuple]], timeout_s: float, waker: Waker) -> socket.socket | None:
+    """A socket connected to the first address that answers; None when `waker` rang first.
+
+    Raises:
+        OSError: none answered.
+    """
+    problem: OSError = OSError("no address")
+    for family, address in addresses:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            enlarge(sock)
+            done = _connect(sock, address, timeout_s, waker)
+        except OSError as error:
+            problem = error
+            sock.close()
+            continue
+        if done:
+            return sock
+        sock.close()
+        return None
+    raise problem
+
+
+def _connect(sock: socket.socket, address: tuple, timeout_s: float, waker: Waker) -> bool:
+    try:
+        sock.connect(address)
+    except (BlockingIOError, InterruptedError):
+        end = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(waker.receiver, selectors.EVENT_READ)
+            selector.register(sock, selectors.EVENT_WRITE)
+            ready = []
+            while not ready and time.monotonic() < end:
+                ready = [key.fileobj for key, _ in selector.select(end - time.monotonic())]
+        if not ready:
+            raise TimeoutError(errno.ETIMEDOUT, f"no answer in {timeout_s:g} s") from None
+        if waker.receiver in ready:
+            return False
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code)) from None
+    if sock.getsockname() == sock.getpeername():  # on one machine a port without a server may meet itself
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    return True
