@@ -1,1 +1,67 @@
 """One dataclass a message type of OpenIGTLink, and the way between them and frames."""
+
+from __future__ import annotations
+
+from ..framing import Frame, pack
+from .base import REGISTRY, Message, pose_from_quaternion, quaternion_from_pose
+from .pose import Position, QTData, QuaternionTool, TData, Tool, Transform
+from .text import (
+    QUERY_PREFIXES,
+    STATUS_NAMES,
+    STATUS_OK,
+    Capability,
+    Command,
+    CommandReply,
+    Query,
+    Sensor,
+    Status,
+    String,
+    Unknown,
+)
+
+
+def decode(frame: Frame) -> Message:
+    """The message in a checked frame; a type nobody knows becomes `Unknown`. Raises ContentError.
+
+    Arrays of images and videos are views of the frame's content: keep them, and the received buffer stays alive.
+    """
+    kind = REGISTRY.get(frame.type) or (Query if frame.type.startswith(QUERY_PREFIXES) else Unknown)
+    message = kind.from_content(frame.content, frame.type)
+    message.device, message.time_s = frame.device, frame.time_s
+    message.metadata, message.message_id = frame.metadata, frame.message_id
+    return message
+
+
+def encode(message: Message, *, version: int = 1) -> list[memoryview]:
+    """The whole message, header first, ready for `socket.sendmsg`; raises InputError for what the wire can't hold.
+
+    Pixels and other large arrays are viewed and not copied: leave them alone until the buffers are sent.
+    """
+    return pack(message.wire_type, message.device, message.parts(), time_s=message.time_s, version=version,
+                metadata=message.metadata, message_id=message.message_id)
+
+
+__all__ = [
+    "QUERY_PREFIXES",
+    "STATUS_NAMES",
+    "STATUS_OK",
+    "Capability",
+    "Command",
+    "CommandReply",
+    "Message",
+    "Position",
+    "QTData",
+    "QuaternionTool",
+    "Query",
+    "Sensor",
+    "Status",
+    "String",
+    "TData",
+    "Tool",
+    "Transform",
+    "Unknown",
+    "decode",
+    "encode",
+    "pose_from_quaternion",
+    "quaternion_from_pose",
+]
