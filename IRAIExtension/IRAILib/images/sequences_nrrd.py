@@ -220,9 +220,9 @@ def _pairs(sequence: Any, slicer: bool) -> Iterator[tuple[str, str]]:
         yield "DataNodeClassName", "vtkMRMLVectorVolumeNode" if color else "vtkMRMLScalarVolumeNode"
         yield "axis 0 index type", "numeric"
         yield "axis 0 index values", " ".join(quote(repr(float(time))) for time in sequence.time_s)
-    names = {ours: theirs for theirs, ours in _ALIASES.items()}
+    names: dict[str, str] = {ours: theirs for theirs, ours in _ALIASES.items()}
     yield names["UltrasoundImageOrientation"], sequence.orientation
     for key, value in sequence.header.items():
         if not key.lower().startswith(("axis ", "datanodeclassname")):
-            yield names.get(key, key), value
+            yield str(names.get(key, key)), value
     yield from frame_pairs(sequence, "Status")
