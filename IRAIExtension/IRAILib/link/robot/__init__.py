@@ -1,0 +1,1 @@
+"""The MRI-guided prostate-robot protocol: state machines of both sides, a session, tip forwarding, a simulated robot."""
