@@ -9,7 +9,7 @@ import numpy as np
 from ...geometry import InputError, Mask, NeedleStatus, Volume, resample_mask
 from .candidates import candidate_points
 from .curve import Curve, refine
-from .lines import Found, find_lines
+from .lines import METAL_HU, Found, find_lines
 from .result import CtNeedle
 from .space import Space, make_space, metal_level
 from .tip import FADE_LIMIT, TipFit, fit_tip
@@ -38,7 +38,8 @@ def find_needles_ct(volume: Volume, *, expected: int | None = None, region: Box 
         volume: HU, (k, j, i); any spacing and direction.
         expected: number of needles that were placed: at most so many (the most convincing) are returned.
         region: where to look: two corners in RAS mm, or a mask in the same frame; None is everywhere.
-        metal_hu: lowest HU of a needle's voxels; None adapts to the scan.
+        metal_hu: lowest HU of a needle's voxels; None adapts to the scan. A lower one finds needles thinner than
+            1 mm in 5 mm slices, and may take edges of bone for them.
         min_length_mm: shortest needle within the volume.
         tip_cone_mm: length of a conical or bevelled tip; with 0 the blunt end that fits best is given, which lies
             two thirds of that length behind the point.
@@ -57,7 +58,8 @@ def find_needles_ct(volume: Volume, *, expected: int | None = None, region: Box 
     tell(0.2, f"metal above {level:.0f} HU")
     points, values = candidate_points(space, level, _inside(volume, region))
     tell(0.4, f"{len(points)} voxels may be metal lines")
-    found = find_lines(space, points, values, level, min_length_mm=min_length_mm, most=24)
+    found = find_lines(space, points, values, level, min_length_mm=min_length_mm, most=24,
+                       metal=METAL_HU if metal_hu is None else min(METAL_HU, 1.3 * level))
     needles = []
     for n, line in enumerate(found):
         tell(0.6 + 0.4 * n / len(found), f"needle {n + 1} of {len(found)}")

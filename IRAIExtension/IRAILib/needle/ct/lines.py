@@ -16,44 +16,57 @@ TOLERANCE_MM = 1.6
 GAP_MM = 7.0
 """A streak, a dark voxel or a marker may interrupt a needle for this long (or for 1.6 slices)."""
 HYPOTHESES = 350
+EXAMINED = 60
 MOST_TRIES = 30
+MOST_POINTS = 6000
+METAL_HU, METAL_RING = 1450.0, 0.25
+"""Median on the axis of a needle, and how bright the tissue beside it may be in parts of that: edges of bone
+reach 1330 HU and 0.2 to 0.4 in real scans."""
+LEAST_HU, LEAST_RING, LEAST_STRAIGHT = 1000.0, 0.17, 0.05
+"""A thin needle diluted by a thick slice: accepted when it is straight, whole and in soft tissue."""
+LEAST_LENGTH_MM = 60.0
 COVERAGE = 0.8
 """Part of the length that must look like metal with dark tissue round it."""
 MOST_BOW = 0.16
 """Of the length: electrodes, drains and guide-wires in vessels bend more than a needle."""
-MOST_WIDTH_MM = 2.3
-"""Spread (one sigma) of brightness across the line, beyond what the voxels add: a 3 mm applicator has 1.2."""
 SEED = 20260
 
 
 @dataclass(frozen=True)
 class Found:
-    """A line that is metal: its curve in grid mm, spread of its pieces (mm), median HU on the axis, coverage."""
+    """A line that may be metal: its curve in grid mm, spread of its pieces (mm), median HU on the axis, median HU
+    beside it (upper quartile of each ring), and the part of it that looks like metal."""
 
     curve: Curve
     spread_mm: float
     mean_hu: float
+    beside_hu: float
     coverage: float
 
 
 def find_lines(space: Space, points: np.ndarray, values: np.ndarray, level: float, *, min_length_mm: float,
-               most: int) -> list[Found]:
-    """Metal lines of at least `min_length_mm` among (n, 3) candidates in grid mm, longest and brightest first."""
+               most: int, metal: float = METAL_HU) -> list[Found]:
+    """Metal lines of at least `min_length_mm` among (n, 3) candidates in grid mm, brightest first.
+
+    `level` is the HU of single voxels, `metal` the least median HU along a needle.
+    """
     rng = np.random.default_rng(SEED)
     squeeze = TOLERANCE_MM / np.maximum(TOLERANCE_MM, 0.6 * space.spacing)
     gap = max(GAP_MM, 1.6 * float(space.spacing.max()))
-    left = np.ones(len(points), bool)
+    left, strong = np.ones(len(points), bool), values > 0.8 * LEAST_HU * metal / METAL_HU
+    if np.count_nonzero(strong) > MOST_POINTS:
+        strong = values >= np.partition(values, len(values) - MOST_POINTS)[len(values) - MOST_POINTS]
     found: list[Found] = []
     for _ in range(MOST_TRIES):
-        index = np.flatnonzero(left)
+        index = np.flatnonzero(left & strong)
         if len(index) < 6 or len(found) >= most:
             break
-        seed = _best_straight(points[index], values[index], squeeze, gap, rng)
+        seed = _best_straight(points[index], values[index] * METAL_HU / metal, squeeze, gap, rng)
         if seed is None or seed[1] < 0.45 * min_length_mm:
             break
         inliers = index[seed[0]]
         line = _grown(space, points[left], points[inliers], values[inliers], gap, tuple(f.curve for f in found), level)
-        accepted = line is not None and _is_needle(space, line, min_length_mm)
+        accepted = line is not None and _is_needle(space, line, min_length_mm, metal)
         if accepted and line is not None:
             found.append(line)
             t, offset = line.curve.local(points)
@@ -69,22 +82,31 @@ def _best_straight(points, values, squeeze, gap, rng) -> tuple[np.ndarray, float
     starts, directions = _hypotheses(scaled, rng)
     if not len(starts):
         return None
+    bright = np.minimum(values, 2500.0) - 0.8 * LEAST_HU
+    t, near = _support(scaled, starts, directions)
+    order = np.argsort(-(bright @ near))[:EXAMINED]
     best, best_score, best_length = None, 0.0, 0.0
-    bright = np.minimum(values, 2500.0)
-    for start, direction in zip(starts, directions, strict=True):
-        relative = scaled - start
-        t = relative @ direction
-        near = np.flatnonzero(np.einsum("na,na->n", relative, relative) - t * t < TOLERANCE_MM**2)
-        run = _longest_run(t[near], gap)
+    for column in order:
+        member = np.flatnonzero(near[:, column])
+        along = t[member, column]
+        run = _longest_run(along, gap)
         if len(run) < 5:
             continue
-        member = near[run]
-        bins, first = np.unique(np.rint(t[member]), return_index=True)
-        score = float(bright[member[first]].sum())
+        bins, first = np.unique(np.rint(along[run]), return_index=True)
+        score = float(bright[member[run[first]]].sum())
         if score > best_score:
-            stretch = np.linalg.norm(direction / squeeze)
-            best, best_score, best_length = member, score, float(bins[-1] - bins[0]) * stretch
+            stretch = float(np.linalg.norm(directions[column] / squeeze))
+            best, best_score, best_length = member[run], score, float(bins[-1] - bins[0]) * stretch
     return None if best is None else (best, best_length)
+
+
+def _support(scaled, starts, directions) -> tuple[np.ndarray, np.ndarray]:
+    """(n, h) place along every hypothesis, and whether the point lies near it."""
+    middle = scaled.mean(axis=0)
+    p, s, d = ((x - o).astype(np.float32) for x, o in ((scaled, middle), (starts, middle), (directions, 0.0)))
+    t = p @ d.T - np.einsum("ha,ha->h", s, d)
+    square = np.einsum("na,na->n", p, p)[:, None] - 2.0 * (p @ s.T) + np.einsum("ha,ha->h", s, s)
+    return t, square - t * t < TOLERANCE_MM**2
 
 
 def _hypotheses(scaled: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -183,17 +205,22 @@ def measured(space: Space, curve: Curve, spread: float, level: float) -> Found:
     """The curve with what the image says along it."""
     t = np.arange(curve.ends[0] + 0.5, curve.ends[1], 1.0)
     if not len(t):
-        return Found(curve, spread, 0.0, 0.0)
+        return Found(curve, spread, 0.0, 0.0, 0.0)
     core, ring = core_and_ring(space, curve, t)
     good = (core > 0.75 * level) & (np.maximum(ring, -200.0) < 0.5 * core)
-    return Found(curve, spread, float(np.median(core)), float(np.mean(good)))
+    return Found(curve, spread, float(np.median(core)), float(np.median(ring)), float(np.mean(good)))
 
 
-def _is_needle(space: Space, line: Found, min_length_mm: float) -> bool:
+def _is_needle(space: Space, line: Found, min_length_mm: float, metal: float) -> bool:
     length = line.curve.length_mm
     if length < min_length_mm or line.coverage < COVERAGE or line.curve.bow_mm > MOST_BOW * length:
         return False
     if not np.isfinite(line.spread_mm) or line.spread_mm > 0.5 + 0.15 * space.spacing.max():
+        return False
+    bright = line.mean_hu > metal and line.beside_hu < METAL_RING * line.mean_hu
+    thin = (line.mean_hu > LEAST_HU * metal / METAL_HU and line.beside_hu < LEAST_RING * line.mean_hu
+            and line.coverage > 0.95 and line.curve.bow_mm < LEAST_STRAIGHT * length and length > LEAST_LENGTH_MM)
+    if not (bright or thin):
         return False
     points = line.curve.points(np.arange(*line.curve.ends, 1.0))
     inside = space.depth_mm(points)
