@@ -17,7 +17,7 @@ class BufferPool:
     so what somebody holds is never written again. Buffers lent are not counted: the caller limits them.
     """
 
-    def __init__(self, keep: int = 3, keep_bytes: int = 256 << 20):
+    def __init__(self, keep: int = 4, keep_bytes: int = 256 << 20):
         self._keep, self._keep_bytes = keep, keep_bytes
         self._free: deque[np.ndarray] = deque()  # append and pop are atomic: a buffer may come back in any thread
 
@@ -28,7 +28,17 @@ class BufferPool:
             whole = np.empty(-(-size // GRAIN) * GRAIN, np.uint8)
         lease = whole[:size]
         weakref.finalize(lease, self._take_back, whole).atexit = False
-        return memoryview(lease)
+        return memoryview(lease)  # type: ignore[arg-type]
+
+    def copy(self, part: memoryview) -> memoryview:
+        """The same bytes in a buffer that nobody else writes."""
+        if part.readonly:
+            return part
+        if part.nbytes < GRAIN:
+            return memoryview(part.tobytes())
+        view = self.lend(part.nbytes)
+        view[:] = part
+        return view
 
     def clear(self) -> None:
         """Give free buffers back to the system."""

@@ -7,7 +7,7 @@ import random
 import threading
 from typing import Any
 
-from ..geometry import InputError
+from ..geometry import InputError, IRAIError
 from .buffers import BufferPool
 from .framing import pack
 from .lives import began, ended
@@ -18,6 +18,26 @@ from .sockets import Waker, connected, resolved
 from .watchdog import LinkStatus
 
 log = logging.getLogger("IRAI.link")
+
+
+class NoServerError(IRAIError):
+    """Nobody answers at the address."""
+
+
+class Backoff:
+    """Pauses that double from `first_s` to `longest_s`, each a quarter longer or shorter by chance, so that many
+    clients of a server that comes back do not all knock at once."""
+
+    def __init__(self, first_s: float, longest_s: float):
+        self._first_s, self._longest_s = first_s, longest_s
+        self._next_s = first_s
+
+    def pause_s(self) -> float:
+        pause_s, self._next_s = self._next_s, min(2 * self._next_s, self._longest_s)
+        return pause_s * random.uniform(0.75, 1.25)
+
+    def reset(self) -> None:
+        self._next_s = self._first_s
 
 
 class LinkClient:
@@ -100,7 +120,8 @@ class LinkClient:
         Returns: False when there is no connection, or its queue is full: then the message is forgotten.
         Raises: InputError for a message that can't be put on the wire.
         """
-        return self._peer.send(Encoded(message), priority=priority)
+        send = self._peer.prepared(Encoded(message), priority=priority)
+        return send is not None and send()
 
     def latest(self, kind: str, device: str) -> Any:
         """The newest message of a stream, or None: none came, or its connection is gone."""
@@ -137,20 +158,21 @@ class LinkClient:
         self._state = LinkState.CLOSED
         if self._peer.connection is not None:
             self._peer.connection.abandon()
+        if self._waker is not None:
+            self._waker.abandon()
+        self._peer.connection = self._waker = self._thread = None
 
     # ------------------------------------------------------------------------------------------- the thread
     def _run(self) -> None:
-        first, longest = self.options.backoff_s
-        pause = first
+        backoff = Backoff(*self.options.backoff_s)
         try:
             while not self._closing.is_set():
-                good = self._once()
+                if self._once():
+                    backoff.reset()
                 if self._closing.is_set():
                     break
-                pause = first if good else pause
                 self._state = LinkState.DISCONNECTED
-                self._closing.wait(pause * random.uniform(0.75, 1.25))
-                pause = min(2 * pause, longest)
+                self._closing.wait(backoff.pause_s())
         finally:
             self._state = LinkState.CLOSED
             self._pool.clear()
@@ -165,11 +187,11 @@ class LinkClient:
         try:
             sock = connected(resolved(self.host, self.port, timeout_s), timeout_s, self._waker)
         except InputError as error:
-            self._peer.failed(str(error))
+            self._peer.failed(error)
             return False
         except OSError as error:
-            self._peer.failed(f"OpenIGTLink: no connection to {self.host}:{self.port} ({error.strerror or error}); "
-                              "is the server running?")
+            self._peer.failed(NoServerError(f"OpenIGTLink: no connection to {self.host}:{self.port} "
+                                            f"({error.strerror or error}); is the server running?"))
             return False
         if sock is None:
             return False

@@ -36,11 +36,11 @@ class Connection:
 
     Args:
         inbox: where received messages go.
-        stamp: called in the loop's thread with each decoded message before it goes there.
+        stamp: called in the loop's thread with each frame and its message before the message goes there.
     """
 
     def __init__(self, sock: socket.socket, options: LinkOptions, inbox: Inbox, pool: BufferPool,
-                 stamp: Callable[[Any], None]):
+                 stamp: Callable[[Frame, Any], None]):
         prepare(sock)
         self.inbox = inbox
         self.sent = self.bytes_sent = 0
@@ -48,6 +48,7 @@ class Connection:
         self.heard_s: float | None = None
         self.began_s = options.clock()
         self._options, self._sock, self._stamp = options, sock, stamp
+        self._pool = pool
         self._receiver = Receiver(options, pool, self._deliver)
         self._outbox = Outbox(options)
         self._lock = threading.Lock()  # the sending half: flight, socket open or not
@@ -71,8 +72,8 @@ class Connection:
         return self._receiver.octets
 
     @property
-    def overwritten(self) -> int:
-        return self._outbox.overwritten
+    def skipped(self) -> int:
+        return self._outbox.skipped
 
     @property
     def refused(self) -> int:
@@ -89,7 +90,7 @@ class Connection:
             return False
         taken = self._send_at_once(outgoing)
         if taken is None:
-            outgoing.settle()
+            outgoing.settle(self._pool)
             taken = self._outbox.put(outgoing, stream, urgent)
         if self._outbox or self._flight or self._failure is not None:
             self._waker.wake()
@@ -104,69 +105,66 @@ class Connection:
         """In a forked child: forget the socket without a word to the peer."""
         self._open, self._stopping = False, True
         self._sock.close()
-        self._waker.close()
+        self._waker.abandon()
 
     # ------------------------------------------------------------------------------------------- the loop
-    def run(self) -> str:
+    def run(self) -> Exception | None:
         """Serve the connection until it ends, then close it.
 
-        Returns: why it ended, in words for the user; "" when `stop` was called.
+        Returns: why it ended (ProtocolError, PeerClosed, OSError ...); None when `stop` was called.
         """
         try:
             with selectors.DefaultSelector() as selector:
                 self._loop(selector)
-            reason = ""
-        except PeerClosed as end:
-            reason = str(end)
-        except ProtocolError as error:
-            reason = f"{type(error).__name__}: {error}"
-        except OSError as error:
-            reason = f"the connection broke: {error.strerror or error}"
+        except (PeerClosed, ProtocolError, OSError) as error:
+            return error
         except Exception as error:
             log.exception("OpenIGTLink: a received message could not be handled; the connection is dropped")
-            reason = f"{type(error).__name__}: {error}"
+            return error
         finally:
             self._close()
-        return reason
+        return None
 
     def _loop(self, selector: selectors.BaseSelector) -> None:
         selector.register(self._waker.receiver, selectors.EVENT_READ)
         selector.register(self._sock, selectors.EVENT_READ)
         interest = selectors.EVENT_READ
         while not self._stopping:
-            readable = writable = False
+            readable, writable, emptied = False, False, True
             for key, events in selector.select(self._wait_s()):
                 if key.fileobj is self._sock:
                     readable, writable = bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
                 else:
                     self._waker.clear()
             if readable:
-                self._read()
+                emptied = self._read()
             with self._lock:
                 self._pump(self._options.clock() + SEND_BURST_S)
                 wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._flight or self._outbox else 0)
             if self._failure is not None:
                 raise self._failure
-            if not readable:
+            if emptied:
                 self._check(writable)
             if wanted != interest:
                 selector.modify(self._sock, wanted)
                 interest = wanted
         self._linger()
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """True when everything that had come was read."""
         for _ in range(READ_BURST):
             try:
                 self._receiver.read(self._sock)
             except (BlockingIOError, InterruptedError):
-                return
+                return True
+        return False
 
     def _deliver(self, frame: Frame, size: int) -> None:
         message = messages.decode(frame)
         self.heard_s = self._options.clock()
         if frame.version >= 2:
             self.peer_v2 = True
-        self._stamp(message)
+        self._stamp(frame, message)
         self.inbox.put(frame.type, frame.device, message, size)
 
     def _wait_s(self) -> float:
@@ -203,7 +201,7 @@ class Connection:
             self._launch(outgoing)
             self._pump(self._options.clock() + SEND_BURST_S)
             if self._flight:
-                self._flight = [part if part.readonly else memoryview(part.tobytes()) for part in self._flight]
+                self._flight = [self._pool.copy(part) for part in self._flight]
             return True
         finally:
             self._lock.release()

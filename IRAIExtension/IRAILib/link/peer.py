@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from . import messages
 from .buffers import BufferPool
 from .connection import Connection
+from .framing import Frame
 from .options import LinkOptions, LinkState
+from .receive import PeerClosed
 from .slots import Bell, Inbox, Outgoing
 from .watchdog import LinkStatus, Watchdog
 
-COUNTERS = ("received", "sent", "bytes_received", "bytes_sent", "overwritten", "refused")
+COUNTERS = ("received", "sent", "bytes_received", "bytes_sent", "skipped", "refused")
 JOIN_S = 5.0
 
 
@@ -26,19 +28,13 @@ class Encoded:
     message: Any
 
     def __post_init__(self) -> None:
-        self.kind = type_of(self.message)
-        self.device = str(getattr(self.message, "device", "") or "")
+        self.kind, self.device = self.message.wire_type, self.message.device
         self._versions: dict[int, Outgoing] = {}
 
     def version(self, version: int) -> Outgoing:
         if version not in self._versions:
             self._versions[version] = Outgoing(messages.encode(self.message, version=version))
         return self._versions[version]
-
-
-def type_of(message: Any) -> str:
-    """The type name on the wire: the class's, or of a query or an unknown message its own."""
-    return str(getattr(message, "type", None) or message.TYPE)
 
 
 class Peer:
@@ -50,7 +46,7 @@ class Peer:
         self.inbox = Inbox(options, self.watchdog, bell)
         self.connection: Connection | None = None
         self.connects = self.errors = 0
-        self.last_error = ""
+        self.last_error = self.error_type = ""
         self.address = ""
         self._pool = pool
         self._before = dict.fromkeys(COUNTERS, 0)
@@ -66,28 +62,36 @@ class Peer:
 
     def serve(self, connection: Connection) -> None:
         """Run the connection to its end; after it no pose of it is known, and the reason stands in the status."""
-        reason = connection.run()
+        error = connection.run()
         self.connection = None
         self.watchdog.connection(False)
         self.inbox.forget_poses()
         for name in COUNTERS:
             self._before[name] += getattr(connection, name)
-        if reason:
-            self.failed(reason)
+        if error is not None:
+            self.failed(error)
 
-    def failed(self, reason: str) -> None:
-        self.errors += 1
-        self.last_error = reason
+    def failed(self, error: Exception) -> None:
+        """Keep what went wrong; a peer that says goodbye between two messages is no error."""
+        self.errors += not isinstance(error, PeerClosed)
+        self.error_type = type(error).__name__
+        self.last_error = str(error)
+        if isinstance(error, OSError):
+            self.last_error = f"OpenIGTLink: the connection to {self.address} broke ({error.strerror or error})"
 
-    def send(self, encoded: Encoded, *, priority: bool) -> bool:
-        """False without a connection, or when its queue is full."""
+    def prepared(self, encoded: Encoded, *, priority: bool) -> Callable[[], bool] | None:
+        """What sends the message, encoded as this peer wants it; None without a connection.
+
+        Raises: InputError for a message that can't be put on the wire.
+        """
         connection = self.connection
         if connection is None or not connection.open:
-            return False
+            return None
         stream = None
         if self.options.is_stream(encoded.kind, encoded.device):
             stream = encoded.kind, encoded.device
-        return connection.send(encoded.version(2 if connection.peer_v2 else 1), stream, priority)
+        outgoing = encoded.version(2 if connection.peer_v2 else 1)
+        return lambda: connection.send(outgoing, stream, priority)
 
     def status(self, state: LinkState, name: str) -> LinkStatus:
         connection, counters = self.connection, dict(self._before)
@@ -96,25 +100,24 @@ class Peer:
                 counters[counter] += getattr(connection, counter)
         now = self.options.clock()
         heard = None if connection is None else connection.heard_s
-        counters["overwritten"] += self.inbox.overwritten
         return LinkStatus(
             state=state, peer=self.address, name=name, connects=self.connects,
-            last_error=self.last_error or self.inbox.last_drop,
+            last_error=self.last_error or self.inbox.last_drop, error_type=self.error_type,
             connected_s=0.0 if connection is None else now - connection.began_s,
             silent_s=None if heard is None else now - heard,
             peer_v2=connection is not None and connection.peer_v2,
-            dropped=self.inbox.dropped, unsent=0 if connection is None else connection.unsent, errors=self.errors,
+            dropped=self.inbox.dropped, overwritten=self.inbox.overwritten,
+            unsent=0 if connection is None else connection.unsent, errors=self.errors,
             devices=self.watchdog.devices(), client=self.client, **counters)
 
-    def _stamp(self, message: Any) -> None:
+    def _stamp(self, frame: Frame, message: Any) -> None:
         now, now_time = self.options.clock(), time.time()
         for name, value in (("received_s", now), ("received_time_s", now_time), ("client", self.client),
                             ("connection", self.connects)):
             object.__setattr__(message, name, value)
-        sent_s = message.time_s
-        self.watchdog.received(type_of(message), message.device,
-                               self.options.is_stream(type_of(message), message.device), now,
-                               now_time - sent_s if sent_s else None)
+        stream = self.options.is_stream(frame.type, frame.device)
+        self.watchdog.received(frame.type, frame.device, stream, now,
+                               now_time - frame.time_s if frame.time_s else None)
 
 
 def in_order(boxes: Iterable[Inbox]) -> list[Any]:

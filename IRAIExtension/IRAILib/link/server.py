@@ -6,6 +6,7 @@ import logging
 import selectors
 import socket
 import threading
+import time
 from collections import deque
 from itertools import count
 from typing import Any
@@ -51,7 +52,7 @@ class LinkServer:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._connects = self._refused_clients = 0
-        self.last_error = ""
+        self.last_error = self.error_type = ""
 
     def start(self) -> LinkServer:
         """Listen; returns itself.
@@ -140,12 +141,10 @@ class LinkServer:
         """
         with self._lock:
             peers = [peer for number, peer in self._peers.items() if client in (None, number)]
-        encoded, taken = Encoded(message), 0
-        for peer in peers:
-            connection = peer.connection
-            if connection is not None and when_v2 in (None, connection.peer_v2):
-                taken += peer.send(encoded, priority=priority)
-        return taken
+        encoded = Encoded(message)
+        ways = [peer.prepared(encoded, priority=priority) for peer in peers
+                if when_v2 in (None, peer.connection is not None and peer.connection.peer_v2)]
+        return sum(way() for way in ways if way is not None)
 
     def latest(self, kind: str, device: str, *, client: int | None = None) -> Any:
         """The newest of a stream from one client, or from all; None when there is none any more."""
@@ -181,10 +180,12 @@ class LinkServer:
         silent = [part.silent_s for part in parts if part.silent_s is not None]
         return LinkStatus(
             state=self.state, peer=", ".join(part.peer for part in parts), name=self.name, connects=self._connects,
-            last_error=self.last_error, connected_s=max((part.connected_s for part in parts), default=0.0),
+            last_error=self.last_error, error_type=self.error_type,
+            connected_s=max((part.connected_s for part in parts), default=0.0),
             silent_s=min(silent, default=None), peer_v2=any(part.peer_v2 for part in parts),
             received=total("received"), sent=total("sent"), bytes_received=total("bytes_received"),
-            bytes_sent=total("bytes_sent"), dropped=total("dropped"), overwritten=total("overwritten"),
+            bytes_sent=total("bytes_sent"), dropped=total("dropped"), skipped=total("skipped"),
+            overwritten=total("overwritten"),
             refused=total("refused") + self._refused_clients, unsent=total("unsent"), errors=total("errors"),
             devices=[device for part in parts for device in part.devices], clients=parts)
 
@@ -193,9 +194,13 @@ class LinkServer:
         self._closing = True
         if self._listener is not None:
             self._listener.close()
+        if self._waker is not None:
+            self._waker.abandon()
         for peer in self._peers.values():
             if peer.connection is not None:
                 peer.connection.abandon()
+        self._lock, self._peers, self._threads = threading.Lock(), {}, {}
+        self._thread = self._waker = None
 
     # ------------------------------------------------------------------------------------------- threads
     def _bound(self) -> socket.socket:
@@ -231,7 +236,7 @@ class LinkServer:
                 except OSError as error:
                     if not isinstance(error, BlockingIOError):
                         self.last_error = f"OpenIGTLink: a client could not be accepted ({error.strerror or error})"
-                        threading.Event().wait(0.05)  # out of file descriptors, perhaps: do not spin
+                        time.sleep(0.05)  # out of file descriptors, perhaps: do not spin
                     continue
                 self._accept(sock, f"{address[0]}:{address[1]}")
         self._waker.close()
@@ -267,5 +272,6 @@ class LinkServer:
             del self._peers[number], self._threads[number]
             self._gone.append(peer)
         if peer.last_error:
+            self.error_type = peer.error_type
             self.last_error = f"client {number} ({peer.address}): {peer.last_error}"
             log.info("OpenIGTLink: %s", self.last_error)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+from .buffers import BufferPool
 from .framing import ProtocolError
 from .options import POSE_TYPES, LinkOptions
 from .watchdog import Watchdog
@@ -145,10 +146,12 @@ class Outgoing:
     def __init__(self, parts: Sequence[memoryview]):
         self.parts = list(parts)
         self.size = sum(part.nbytes for part in self.parts)
+        self._settled = False
 
-    def settle(self) -> None:
+    def settle(self, pool: BufferPool) -> None:
         """Make it independent of the caller's arrays, which may change once `send` has returned."""
-        self.parts = [part if part.readonly else memoryview(part.tobytes()) for part in self.parts]
+        if not self._settled:
+            self.parts, self._settled = [pool.copy(part) for part in self.parts], True
 
 
 class Outbox:
@@ -161,7 +164,7 @@ class Outbox:
         self._queue: deque[Outgoing] = deque()
         self._slots: dict[tuple[str, str], Outgoing] = {}
         self._queue_bytes = 0
-        self.overwritten = self.refused = 0
+        self.skipped = self.refused = 0
 
     def put(self, outgoing: Outgoing, stream: tuple[str, str] | None, urgent: bool) -> bool:
         """False when the queue is full; a stream's message that was not sent yet gives way to the newer one."""
@@ -173,7 +176,7 @@ class Outbox:
             elif stream is not None:
                 taken = stream in self._slots or len(self._slots) < self._options.max_devices
                 if taken:
-                    self.overwritten += stream in self._slots
+                    self.skipped += stream in self._slots
                     self._slots[stream] = outgoing  # keeps its turn
             else:
                 taken = (len(self._queue) < self._options.fifo_length

@@ -82,9 +82,13 @@ class Waker:
 
     def close(self) -> None:
         with self._lock:
-            self._closed = True
-            self.receiver.close()
-            self._sender.close()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close without the lock, which a forked child may find held by a thread that it doesn't have."""
+        self._closed = True
+        self.receiver.close()
+        self._sender.close()
 
 
 def resolved(host: str, port: int, timeout_s: float) -> list[tuple[int, tuple]]:

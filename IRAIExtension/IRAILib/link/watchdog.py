@@ -41,13 +41,25 @@ class DeviceStatus:
 
 @dataclass
 class LinkStatus:
-    """Everything about a link at one moment; of a server, `clients` has one for each peer."""
+    """Everything about a link at one moment; of a server, `clients` has one for each peer.
+
+    Attributes:
+        peer: address of the other side. connects: connections made since the start.
+        last_error, error_type: the newest, in words and by class ("ChecksumError"); they stay after a reconnect.
+        connected_s: age of the connection; silent_s: since the last message, None before the first.
+        dropped: received and lost from a full queue; overwritten: stream messages that nobody fetched in time.
+        skipped: stream messages of ours that gave way to newer ones; refused: ours that a full queue didn't take
+            (of a server also clients beyond `max_clients`); unsent: ours that wait now.
+        errors: connections that ended or failed otherwise than by a goodbye.
+    """
+
 
     state: LinkState
     peer: str
     name: str
     connects: int
     last_error: str
+    error_type: str
     connected_s: float
     silent_s: float | None
     peer_v2: bool
@@ -57,6 +69,7 @@ class LinkStatus:
     bytes_sent: int
     dropped: int
     overwritten: int
+    skipped: int
     refused: int
     unsent: int
     errors: int
@@ -82,10 +95,10 @@ class LinkStatus:
 
 
 class _Watch:
-    __slots__ = ("count", "dropped", "latency_s", "overwritten", "stream", "times")
+    __slots__ = ("count", "current", "dropped", "latency_s", "overwritten", "stream", "times")
 
     def __init__(self, stream: bool):
-        self.stream = stream
+        self.stream, self.current = stream, True
         self.count = self.overwritten = self.dropped = 0
         self.latency_s: float | None = None
         self.times: deque[float] = deque(maxlen=RATE_WINDOW)
@@ -112,6 +125,7 @@ class Watchdog:
             self._connected = connected
             if connected:
                 for watch in self._watches.values():
+                    watch.current = False
                     watch.times = deque(list(watch.times)[-1:], RATE_WINDOW)
 
     def received(self, kind: str, device: str, stream: bool, now_s: float, latency_s: float | None) -> None:
@@ -123,6 +137,7 @@ class Watchdog:
                     self._watches.popitem(last=False)
             else:
                 self._watches.move_to_end((kind, device))
+            watch.current = True
             watch.count += 1
             watch.times.append(now_s)
             watch.latency_s = latency_s
@@ -156,7 +171,7 @@ class Watchdog:
 
     def _stale(self, key: tuple[str, str], watch: _Watch, now_s: float) -> bool:
         limit = self._limits.get(key, self._options.stale_s)
-        return watch.stream and (not self._connected or now_s - watch.times[-1] > limit)
+        return watch.stream and (not self._connected or not watch.current or now_s - watch.times[-1] > limit)
 
     def _rate(self, watch: _Watch, now_s: float) -> float:
         if len(watch.times) < 2 or not self._connected:
