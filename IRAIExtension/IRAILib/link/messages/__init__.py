@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from ..framing import Frame, pack
+from .arrays import Bind, BindChild, ColorTable, NDArray
 from .base import REGISTRY, Message, pose_from_quaternion, quaternion_from_pose
+from .image import Image, Video
+from .lists import (
+    ImageMeta,
+    ImageMetaItem,
+    LabelMeta,
+    LabelMetaItem,
+    Point,
+    PointItem,
+    Trajectory,
+    TrajectoryItem,
+    VideoMeta,
+    VideoMetaItem,
+)
+from .polydata import Attribute, PolyData
 from .pose import Position, QTData, QuaternionTool, TData, Tool, Transform
 from .text import (
     QUERY_PREFIXES,
@@ -42,26 +57,9 @@ def encode(message: Message, *, version: int = 1) -> list[memoryview]:
 
 
 __all__ = [
-    "QUERY_PREFIXES",
-    "STATUS_NAMES",
-    "STATUS_OK",
-    "Capability",
-    "Command",
-    "CommandReply",
-    "Message",
-    "Position",
-    "QTData",
-    "QuaternionTool",
-    "Query",
-    "Sensor",
-    "Status",
-    "String",
-    "TData",
-    "Tool",
-    "Transform",
-    "Unknown",
-    "decode",
-    "encode",
-    "pose_from_quaternion",
-    "quaternion_from_pose",
+    "QUERY_PREFIXES", "STATUS_NAMES", "STATUS_OK", "Attribute", "Bind", "BindChild", "Capability", "ColorTable",
+    "Command", "CommandReply", "Image", "ImageMeta", "ImageMetaItem", "LabelMeta", "LabelMetaItem", "Message",
+    "NDArray", "Point", "PointItem", "PolyData", "Position", "QTData", "QuaternionTool", "Query", "Sensor", "Status",
+    "String", "TData", "Tool", "Trajectory", "TrajectoryItem", "Transform", "Unknown", "Video", "VideoMeta",
+    "VideoMetaItem", "decode", "encode", "pose_from_quaternion", "quaternion_from_pose",
 ]

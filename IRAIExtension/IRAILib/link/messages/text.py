@@ -220,7 +220,7 @@ class Query(Message):
     def parts(self) -> list[BytesLike]:
         kind = self.wire_type
         if not kind.startswith(QUERY_PREFIXES) or len(kind) <= 4:
-            raise InputError(f"OpenIGTLink: {self.name!r} is no query: it begins with none of {' '.join(QUERY_PREFIXES)}")
+            raise InputError(f"OpenIGTLink: {self.name!r} is no query ({' '.join(QUERY_PREFIXES)})")
         if kind in _TRACKING:
             frame = base.fixed(self.coordinate_system, 32, "the coordinate system")
             return [base.packed(_STT_TRACKING, kind, self.interval_ms, frame)]
