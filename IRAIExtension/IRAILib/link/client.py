@@ -185,7 +185,7 @@ class LinkClient:
         assert self._waker is not None
         timeout_s = self.options.connect_timeout_s
         try:
-            sock = connected(resolved(self.host, self.port, timeout_s), timeout_s, self._waker)
+            sock = connected(resolved(self.host, self.port, timeout_s, self._closing), timeout_s, self._waker)
         except InputError as error:
             self._peer.failed(error)
             return False

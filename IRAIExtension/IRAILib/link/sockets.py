@@ -91,8 +91,8 @@ class Waker:
         self._sender.close()
 
 
-def resolved(host: str, port: int, timeout_s: float) -> list[tuple[int, tuple]]:
-    """(family, address) of a host, without ever waiting longer than `timeout_s` for the name service.
+def resolved(host: str, port: int, timeout_s: float, closing: threading.Event) -> list[tuple[int, tuple]]:
+    """(family, address) of a host; waits for the name service no longer than `timeout_s`, or until `closing`.
 
     Raises:
         InputError: no such name, or no answer in time.
@@ -104,11 +104,12 @@ def resolved(host: str, port: int, timeout_s: float) -> list[tuple[int, tuple]]:
     except ValueError:
         answer: queue.Queue = queue.Queue()
     threading.Thread(target=_look_up, args=(host, port, answer), daemon=True, name="IRAI link name").start()
-    try:
-        found = answer.get(timeout=timeout_s)
-    except queue.Empty:
-        raise InputError(f"OpenIGTLink: no answer about the host '{host}' in {timeout_s:g} s; "
-                         "give its IP address") from None
+    end = time.monotonic() + timeout_s
+    while answer.empty() and time.monotonic() < end and not closing.wait(0.01):
+        pass
+    if answer.empty():
+        raise InputError(f"OpenIGTLink: no answer about the host '{host}' in {timeout_s:g} s; give its IP address")
+    found = answer.get()
     if isinstance(found, Exception):
         raise InputError(f"OpenIGTLink: the host '{host}' is not known ({found}); check the name") from None
     return found
