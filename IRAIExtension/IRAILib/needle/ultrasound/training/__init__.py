@@ -1,0 +1,1 @@
+"""Trains the ultrasound needle network on the simulator: `python -m IRAILib.needle.ultrasound.training`."""
