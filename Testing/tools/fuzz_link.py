@@ -2,8 +2,9 @@
 
     python Testing/tools/fuzz_link.py --minutes 10
 
-Coverage guides it; it begins with one valid message of every type. Size and checksum are
-corrected after the mutation (three times in four), so that contents are reached. A finding ends the run with the bytes in a file crash-* of the work folder.
+Coverage guides it; it begins with one valid message of every type. Body size and checksum are corrected after the
+mutation (three times in four), so that contents are reached. What is accepted must also encode, and come back the same.
+A finding ends the run with the bytes in a file crash-* of the work folder.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def decode(frame: Frame) -> Message:
 
     Arrays of images and videos are views of the frame's content: keep them, and the received buffer stays alive.
     """
-    kind = REGISTRY.get(frame.type) or (Query if frame.type.startswith(QUERY_PREFIXES) else Unknown)
+    is_query = frame.type.startswith(QUERY_PREFIXES) and len(frame.type) > len(QUERY_PREFIXES[0])
+    kind = REGISTRY.get(frame.type) or (Query if is_query else Unknown)
     message = kind.from_content(frame.content, frame.type)
     message.device, message.time_s = frame.device, frame.time_s
     message.metadata, message.message_id = frame.metadata, frame.message_id

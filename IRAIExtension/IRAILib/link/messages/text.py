@@ -209,7 +209,7 @@ class Query(Message):
         if wire_type in _TRACKING:
             interval, frame = _STT_TRACKING.unpack(base.exactly(content, _STT_TRACKING.size, wire_type))
             return cls(wire_type, interval, base.text_field(frame, f"the coordinate system of {wire_type}"))
-        if wire_type == "STT_VIDEO" and content.nbytes in (8, 9):
+        if wire_type == "STT_VIDEO" and content.nbytes in (8, 9) and content[0]:
             codec, interval = _STT_VIDEO.unpack_from(content)
             return cls(wire_type, interval, codec=base.text_field(codec, "the codec of STT_VIDEO"),
                        content=bytes(content[8:]))
