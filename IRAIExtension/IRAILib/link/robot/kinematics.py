@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.optimize import lsq_linear
 
 from IRAILib.geometry import InputError
 
@@ -96,8 +97,6 @@ class NeedleGuide:
         For the limited direction the tip is the exact minimum of its distance to the target inside the limits (a
         bounded linear least-squares problem in x, y and depth).
         """
-        from scipy.optimize import lsq_linear
-
         target = np.asarray(base_from_target, float)
         wanted = target[:3, 2]
         yaw = math.degrees(math.atan2(wanted[0], wanted[2]))
@@ -180,7 +179,7 @@ class Motion:
         return False
 
     def _next_part(self) -> tuple[list[int], np.ndarray, float] | None:
-        """(joints, where to, speed) of what moves next: needle out, angles, stage, needle in; None when all is there."""
+        """(joints, where to, speed) of what moves next: needle out, angles, stage, needle in; None at the goal."""
         assert self.goal is not None
         away = np.abs(self.goal - self.joints) > 1e-6
         if away[:4].any() and not self.home:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 
@@ -25,7 +25,7 @@ ECHO_TOLERANCE_DEG = 0.05
 _ID = re.compile(r"[0-9A-Za-z_.-]{1,16}")
 
 
-class Phase(str, Enum):
+class Phase(StrEnum):
     """The robot's phase. UNDEFINED: not started, not connected, or not known any more."""
 
     UNDEFINED = "UNDEFINED"

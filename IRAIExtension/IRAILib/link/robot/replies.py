@@ -189,7 +189,8 @@ def _pose_echo(machine: RobotMachine, message: RobotMessage, now: float) -> list
 
 
 def _checked_echo(machine: RobotMachine, pending: Pending, message: RobotMessage, now: float) -> list[Outgoing]:
-    assert pending.matrix is not None and message.matrix is not None
+    if pending.matrix is None or message.matrix is None:
+        return []
     if not same_pose(pending.matrix, message.matrix):
         difference = pose_difference(pending.matrix, message.matrix)
         return machine.fail(f"{pending.name}: the robot acknowledged another pose, off by {difference}", now, pending)
@@ -276,10 +277,8 @@ def _position(machine: RobotMachine, message: RobotMessage, now: float) -> list[
             return _position_fault(machine, f"the needle position jumped by {step:.1f} mm", now)
     machine.position, machine.position_s = np.array(matrix, float), now
     pending = machine.pending
-    if pending is not None and pending.kind == "CMD" and pending.phase is Phase.MOVE_TO_TARGET \
-            and pending.stage == "result":
-        pending.deadline_s = now + machine.timeouts.result_s
-    elif pending is not None and pending.kind == "RETRACT" and pending.stage == "result":
+    if pending is not None and pending.kind in ("CMD", "RETRACT") and pending.stage == "result" \
+            and pending.phase is Phase.MOVE_TO_TARGET:
         pending.deadline_s = now + machine.timeouts.result_s
     return []
 
