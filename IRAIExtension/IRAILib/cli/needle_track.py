@@ -1,0 +1,166 @@
+"""`irai needle track`: a recording or a live stream to a table of tips."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..geometry import InputError, NeedleEstimate, NeedleStatus, RefusedError
+from ..images.sequences import TrackedSequence
+from ..needle.live import LivePipeline, LiveResult, make_detector
+from ..needle.tips import write_tips
+from .needle_inputs import Film, read_film
+from .progress import terminal_progress
+
+WAIT_S = 10.0  # for the first image of a live stream
+QUIET_S = 5.0  # a live stream that stops for so long ends the run
+
+
+def run_track(arguments: argparse.Namespace) -> int:
+    """Track, write table and card, say one line. Returns the exit status."""
+    path = Path(arguments.source)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a recording, or HOST:PORT")
+    looks_like_file = path.exists() or path.suffix.lower() in (".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".png")
+    results, card = _from_file(path, arguments) if looks_like_file else _from_host(arguments)
+    estimates = [estimate for estimate, _ in results]
+    write_tips(arguments.out, estimates, {"source": arguments.source, **card, **_latency([r for _, r in results])})
+    found = sum(estimate.found for estimate in estimates)
+    units = estimates[0].units if estimates else "px"
+    print(f"{arguments.out}: {len(estimates)} frames, tip in {found}, {units}, by {card['detector']}")
+    return 0
+
+
+def _from_file(path: Path, arguments: argparse.Namespace) -> tuple[list[tuple[NeedleEstimate, LiveResult]], dict]:
+    film = read_film(path, arguments)
+    pipeline = LivePipeline(make_detector(arguments.detector), scale=film.scale, region=film.region)
+    progress = terminal_progress("track")
+    matrices, frame = _matrices(film, arguments)
+    out = []
+    for number, image in enumerate(film.frames):
+        result = pipeline.process(image, float(film.time_s[number]))
+        estimate = result.estimate
+        if frame is not None:
+            estimate = _placed(estimate, result, matrices[number], frame)
+        out.append((estimate, result))
+        if number % 20 == 0:
+            progress(number / len(film.frames), f"frame {number} of {len(film.frames)}")
+    progress(1.0, "done")
+    return out, {"detector": pipeline.detector.method, "notes": film.notes,
+                 "scale": None if film.scale is None else film.scale.to_dict()}
+
+
+def _matrices(film: Film, arguments: argparse.Namespace) -> tuple[list[np.ndarray | None], str | None]:
+    """With --frame tracked: the frame's name, and its matrix from image pixels for each frame (None: lost)."""
+    if arguments.frame == "image":
+        return [], None
+    if film.sequence is None:
+        raise InputError("--frame tracked needs a tracked recording (.igs.mha, .igs.nrrd)")
+    if film.scale is None:
+        raise RefusedError("--frame tracked needs a calibrated recording: no ImageTo... matrix or scale was found")
+    return _tracked_matrices(film.sequence)
+
+
+def _tracked_matrices(sequence: TrackedSequence) -> tuple[list[np.ndarray | None], str]:
+    """Image to Reference where the probe is tracked against one, else to Tracker."""
+    calibration = sequence.header_transform("ImageToProbe")
+    names = sequence.transforms
+    if calibration is None:
+        whole = next((name for name in names if name.startswith("ImageTo")), None)
+        if whole is None:
+            raise InputError("the recording has no ImageToProbe matrix: --frame tracked can't place its images; "
+                             "calibrate the probe, or record with a calibrated configuration")
+        return [sequence.pose(whole, n) for n in range(len(sequence))], whole[len("ImageTo"):]
+
+    def chain(number: int) -> np.ndarray | None:
+        if "ProbeToReference" in names:
+            pose = sequence.pose("ProbeToReference", number)
+            return None if pose is None else pose @ calibration
+        pose, reference = sequence.pose("ProbeToTracker", number), sequence.pose("ReferenceToTracker", number)
+        if pose is None or ("ReferenceToTracker" in names and reference is None):
+            return None
+        return (pose if reference is None else np.linalg.inv(reference) @ pose) @ calibration
+
+    referenced = "ProbeToReference" in names or "ReferenceToTracker" in names
+    if not referenced and "ProbeToTracker" not in names:
+        raise InputError("the recording tracks no probe (ProbeToTracker, ProbeToReference): use --frame image")
+    return [chain(number) for number in range(len(sequence))], "Reference" if referenced else "Tracker"
+
+
+def _placed(estimate: NeedleEstimate, result: LiveResult, matrix: np.ndarray | None, frame: str) -> NeedleEstimate:
+    """The needle in the tracker's frame; lost where the probe was."""
+    from dataclasses import replace
+
+    from ..needle.stream import tracked_estimate
+
+    if matrix is None:
+        status = NeedleStatus.LOST if estimate.found else estimate.status
+        return replace(estimate, status=status, tip=None, curve=None, covariance=None, direction=None, frame=frame)
+    return tracked_estimate(estimate, result, matrix, frame)
+
+
+def _from_host(arguments: argparse.Namespace) -> tuple[list[tuple[NeedleEstimate, LiveResult]], dict]:
+    """Follow a live stream until --seconds, Ctrl+C, or images stop. Raises InputError when none comes."""
+    from ..link.client import LinkClient
+    from ..needle.stream import NeedleStream
+    from ..needle.ultrasound.scale import scale_from_user
+    from .needle import parse_host
+
+    host, port = parse_host(arguments.source)
+    scale = scale_from_user(mm_per_px=arguments.mm_per_px)
+    if arguments.depth_mm is not None or arguments.region not in ("auto", "whole"):
+        raise InputError("live images take --mm-per-px (or their own scale); --depth-mm and --region are for files")
+    pipeline = LivePipeline(make_detector(arguments.detector), scale=scale)
+    out: list[tuple[NeedleEstimate, LiveResult]] = []
+    with LinkClient(host, port) as client:
+        stream = NeedleStream(client, pipeline, arguments.device, lambda found: _take(out, found, arguments.frame))
+        with stream:
+            stopped = _until_done(client, stream, arguments)
+    if not out:
+        raise InputError(f"{host}:{port}: no image came within {WAIT_S:.0f} s ({stopped}); is the server running, "
+                         "and does it send IMAGE messages?")
+    kept = _one_unit(out)
+    return kept, {"detector": pipeline.detector.method, "ended": stopped, "dropped_for_units": len(out) - len(kept),
+                  "scale": None if pipeline.scale is None else pipeline.scale.to_dict()}
+
+
+def _take(out: list, found: Any, frame: str) -> None:
+    tracked = frame == "tracked" and found.result.scale is not None
+    out.append((found.tracked() if tracked else found.estimate, found.result))
+
+
+def _one_unit(out: list) -> list:
+    """The rows in the unit of the last: a scale may come after the first frames."""
+    last = out[-1][0]
+    return [pair for pair in out if (pair[0].units, pair[0].frame) == (last.units, last.frame)]
+
+
+def _until_done(client: Any, stream: Any, arguments: argparse.Namespace) -> str:
+    began = heard = time.monotonic()
+    frames = 0
+    try:
+        while True:
+            time.sleep(0.05)
+            now = time.monotonic()
+            if stream.frames != frames:
+                frames, heard = stream.frames, now
+            if arguments.seconds is not None and now - began >= arguments.seconds:
+                return "time was up"
+            if now - heard > (QUIET_S if frames else WAIT_S):
+                return stream.problem or client.status().last_error or "the images stopped"
+    except KeyboardInterrupt:
+        return "interrupted"
+
+
+def _latency(results: list[LiveResult]) -> dict[str, Any]:
+    """Median and 95th percentile of each part of the budget, ms."""
+    out = {}
+    for name in ("receive_ms", "infer_ms", "filter_ms", "total_ms"):
+        values = [value for value in (getattr(result.budget, name) for result in results) if value is not None]
+        if values:
+            out[name] = {"p50": round(float(np.median(values)), 3), "p95": round(float(np.percentile(values, 95)), 3)}
+    return {"latency": out}
