@@ -32,17 +32,20 @@ def water_phantom(spacing_mm=(0.8, 0.8, 2.5), shape=(40, 160, 200), noise_hu=12.
 
 
 def body_of(volume: Volume) -> np.ndarray:
-    """(k, j, i) bool: the largest thing that isn't air, holes of each slice filled."""
-    solid = ndimage.binary_opening(volume.array > -300.0, np.ones((1, 5, 5), bool))
-    labels, _ = ndimage.label(solid)
+    """(k, j, i) depth under the skin, mm, 0 outside: the largest thing that isn't air, holes of each slice filled."""
+    half = volume.array[:, ::2, ::2]
+    labels, _ = ndimage.label(ndimage.binary_opening(half > -300.0, np.ones((1, 3, 3), bool)))
     body = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in body])
+    body = np.stack([ndimage.binary_fill_holes(plane) for plane in body])
+    depth = ndimage.distance_transform_edt(body, sampling=volume.grid.spacing_kji_mm * [1, 2, 2])
+    size = volume.array.shape
+    return depth.astype(np.float32).repeat(2, axis=1).repeat(2, axis=2)[:, :size[1], :size[2]]
 
 
 def random_needle(volume: Volume, body: np.ndarray, rng: np.random.Generator, *, bend_mm=0.0, radius_mm=None,
                   tilt=0.5, material=None, cone_mm=0.0) -> PaintedNeedle:
     """A needle from the air through the skin into soft tissue 25 to 90 mm deep, round bones."""
-    inside = np.argwhere(body)
+    inside = np.argwhere(body > 12.0)
     for _ in range(20000):
         tip = volume.grid.points_ras(inside[rng.integers(len(inside))] + rng.uniform(-0.5, 0.5, 3))[0]
         d = rng.normal(size=3) * [1.0, 1.0, tilt]
@@ -56,12 +59,12 @@ def random_needle(volume: Volume, body: np.ndarray, rng: np.random.Generator, *,
         low_k, high_k = index[:, 0].min(), index[:, 0].max()
         if low_k < 1 or high_k > body.shape[0] - 2 or (index < 0).any() or (index >= body.shape).any():
             continue
-        within = body[tuple(index.T)]
+        within = body[tuple(index.T)] > 0.0
         first = np.argmin(within) if not within.all() else len(within)
         if abs(first - depth) > 8.0 or within[first + 8:].any() or first > length - 8:
             continue
         values = volume.array[tuple(index.T)][:first]
-        if values.max() < 350.0 and np.median(values[:15]) > -100.0:
+        if body[tuple(index[0])] > 12.0 and values.max() < 350.0 and np.median(values[:15]) > -100.0:
             return needle
     raise AssertionError("no room for a needle in this volume")
 

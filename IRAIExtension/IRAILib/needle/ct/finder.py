@@ -12,7 +12,7 @@ from .curve import Curve, refine
 from .lines import METAL_HU, Found, find_lines
 from .result import CtNeedle
 from .space import Space, make_space, metal_level
-from .tip import FADE_LIMIT, TipFit, fit_tip
+from .tip import FADE_LIMIT, TipFit, fit_tip, within_slice_mm
 
 METHOD = "metal line"
 VALIDATED_ON = "needles painted with beam hardening into real CT (two painters); no real needle CT"
@@ -20,6 +20,8 @@ MIN_LENGTH_MM = 30.0
 """Shorter metal is a clip, a marker or a wire's end."""
 SKIN_MM = 5.0
 """An end less deep than this goes out through the skin."""
+SLAB_SLICES = 8
+"""So few are CT fluoroscopy: a tip may lie outside of them."""
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -100,7 +102,7 @@ def _as_volume(image: Volume | np.ndarray, spacing_mm) -> Volume:
         array = array[None] if array.ndim == 2 else array
         matrix = np.diag([*(float(s) for s in spacing_mm), 1.0])
         image = Volume(array, Grid(array.shape, matrix), "CT slice")
-    if image.array.shape[0] > 8:
+    if image.array.shape[0] > SLAB_SLICES:
         raise InputError(f"{image.name or 'slab'}: {image.array.shape[0]} slices are a volume; use find_needles_ct")
     return image
 
@@ -134,7 +136,7 @@ def _needle(space: Space, line: Found, others: tuple[Curve, ...], cone_mm: float
     high = bool(inner[1] and (not inner[0] or depth[1] >= depth[0]))
     chosen = int(high)
     fit = fit_tip(space, curve, high, cone_mm=cone_mm, others=others) if inner[chosen] else None
-    if fit is not None and fit.fade > FADE_LIMIT:
+    if fit is not None and _is_slab(space) and fit.fade > FADE_LIMIT:
         fit = None
     common = _common(space, curve, line, time_s, high, ends, spread, fit)
     if fit is None:
@@ -145,17 +147,16 @@ def _needle(space: Space, line: Found, others: tuple[Curve, ...], cone_mm: float
 
 
 def _common(space, curve: Curve, line: Found, time_s, high, ends, spread, fit: TipFit | None) -> dict:
-    t = np.linspace(*curve.ends, 2 if len(curve.across) == 2 else 41)
+    t = np.linspace(*curve.ends, 2 if curve.degree == 1 else 41)
     path = curve.points(t if high else t[::-1])
     if fit is not None:
         path[-1] = fit.tip
     direction = curve.tangent(curve.ends[1]) if high else -curve.tangent(curve.ends[0])
     length = curve.length_mm
     count = max(2.0, length / 4.0)
-    freedom = len(curve.across) - 1
+    freedom = curve.degree
     sigma = np.degrees(spread * np.sqrt(12.0 / count) / length) * freedom**1.5
-    loose = (1.0 - np.minimum(1.0, np.abs(ends[1] - ends[0]) / space.spacing)) * space.spacing / np.sqrt(12.0)
-    sigma = float(np.hypot(sigma, np.degrees(np.arctan(2.0 * loose.max() / length))))
+    sigma = float(np.hypot(sigma, np.degrees(np.arctan(1.5 * within_slice_mm(space, curve).max() / length))))
     confidence = float(np.clip(line.coverage, 0.0, 1.0) * (1.0 - np.exp(-length / 15.0)))
     return {"time_s": time_s, "frame": "RAS", "units": "mm", "modality": "CT", "method": METHOD,
             "validated_on": VALIDATED_ON, "direction": space.directions_ras(direction), "curve": space.ras(path),
@@ -172,8 +173,12 @@ def _tip(space: Space, fit: TipFit, ambiguous: bool, other: np.ndarray) -> dict:
     return {"tip": space.ras(fit.tip[None])[0], "covariance": axes @ covariance @ axes.T, "ambiguous_end": ambiguous}
 
 
+def _is_slab(space: Space) -> bool:
+    return space.array.shape[0] <= SLAB_SLICES
+
+
 def _in_plane(space: Space, fit: TipFit) -> float | None:
     """Only a slab can lose the tip across its slices: how sharp the end is, and whether it lies inside."""
-    if space.array.shape[0] > 8:
+    if not _is_slab(space):
         return None
     return float(np.clip(1.0 - (fit.fade - 1.0) / (FADE_LIMIT - 1.0), 0.05, 0.95))

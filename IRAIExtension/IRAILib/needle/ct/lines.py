@@ -144,7 +144,7 @@ def _longest_run(t: np.ndarray, gap: float) -> np.ndarray:
 def _grown(space: Space, all_points, points, values, gap: float, others: tuple[Curve, ...],
            level: float) -> Found | None:
     """The straight piece as a curve that follows the metal to both ends; None where it comes to nothing."""
-    curve = fit_points(points, np.minimum(values, 3071.0), 1)
+    curve = fit_points(points, np.minimum(values, 3071.0), (1, 1))
     for turn in range(12):
         reach = 10.0 + gap
         t, offset = curve.local(all_points)
@@ -156,7 +156,8 @@ def _grown(space: Space, all_points, points, values, gap: float, others: tuple[C
             return None
         length = curve.ends[1] - curve.ends[0]
         degree = 1 if np.ptp(t[run]) < 25.0 else 2 if np.ptp(t[run]) < 60.0 else 3
-        curve = fit_points(all_points[run], np.ones(len(run)), degree)
+        slices = np.ptp(all_points[run][:, 2]) / space.spacing[2]
+        curve = fit_points(all_points[run], np.ones(len(run)), (degree, degree if slices > 5.0 else 1))
         if turn and curve.ends[1] - curve.ends[0] < length + 0.5:
             break
     curve, _ = refine(space, curve, others)
@@ -196,7 +197,7 @@ def core_and_ring(space: Space, curve: Curve, t: np.ndarray) -> tuple[np.ndarray
     circle = np.outer(np.cos(angle), across[0]) + np.outer(np.sin(angle), across[1])
     thick = np.linalg.norm(circle * np.maximum(SHELL_MM, space.spacing), axis=1)
     ring = np.stack([space.values(points + c * r) for c, r in zip(circle, thick, strict=True)])
-    near = 0.35 * np.linalg.norm(circle[::3] * np.maximum(2.0, space.spacing), axis=1)
+    near = 0.5 * np.linalg.norm(circle[::3] * np.maximum(1.5, space.spacing), axis=1)
     cores = [space.values(points)] + [space.values(points + c * r) for c, r in zip(circle[::3], near, strict=True)]
     return np.minimum(np.max(cores, axis=0), 3071.0), np.percentile(ring, 75, axis=0)
 

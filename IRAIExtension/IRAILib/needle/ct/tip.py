@@ -21,6 +21,8 @@ FADE_LIMIT = 1.9
 """An edge so many times wider than the scan's blur isn't a tip: the needle leaves the slice."""
 SHAPE_SIGMA_MM = 0.25
 """Of where a bevel or a cone puts the half-intensity, when the tip's shape isn't told."""
+SLICE_STEPS = (-0.4, -0.2, 0.0, 0.2, 0.4)
+"""Where the slice's profile is sampled, in parts of its width."""
 CORRELATION = 6.0
 """Neighbouring voxels share noise and streaks: so many of them count for one."""
 
@@ -63,7 +65,8 @@ def fit_tip(space: Space, curve: Curve, at_high: bool, *, cone_mm: float = 0.0,
     keep = sign * (t - end) > -back
     relative, value = relative[keep], value[keep]
     ceiling = _ceiling(space.array)
-    solver = _Model(relative, np.minimum(value, ceiling), direction, space.spacing, ceiling)
+    solver = _Model(relative, np.minimum(value, ceiling), direction, space.spacing, ceiling,
+                    fade=space.array.shape[0] <= 8)
     fit = solver.solve()
     shift = solver.frame.T @ fit.x[:3]
     return TipFit(start + shift + direction * (2.0 / 3.0) * cone_mm, direction,
@@ -83,10 +86,10 @@ def _ceiling(array: np.ndarray) -> float:
 
 
 class _Model:
-    """Parameters: shift along, across u, across v (mm); log contrast; log blur in plane; log blur across slices;
-    ground / 100 HU; log of the end's extra width."""
+    """Parameters: shift along, across u, across v (mm); log contrast; log blur in plane; log of the
+    slice's width over the spacing; ground / 100 HU; log of the end's extra width."""
 
-    def __init__(self, relative, value, direction, spacing, ceiling) -> None:
+    def __init__(self, relative, value, direction, spacing, ceiling, fade: bool) -> None:
         helper = np.eye(3)[int(np.argmin(np.abs(direction)))]
         u = np.cross(direction, helper)
         u /= np.linalg.norm(u)
@@ -96,18 +99,22 @@ class _Model:
         self.noise = 60.0 + 0.05 * np.clip(value, 0.0, 3000.0)
         fine = float(np.sort(spacing)[:2].mean())
         self.middle = np.array([0, 0, 0, np.log(max(float(np.percentile(value, 97)), 300.0)),
-                                np.log(max(0.75, 0.8 * fine)), np.log(max(0.75, 0.33 * spacing[2])), 0.5, 0.0])
-        self.width = np.array([6.0, 2.0, 2.0, 2.0, 0.35, 0.15, 1.5, 0.45])
+                                np.log(max(0.75, 0.8 * fine)), 0.0, 0.5, 0.0])
+        self.width = np.array([6.0, 2.0, 2.0, 2.0, 0.35, 0.12, 1.5, 0.45 if fade else 0.1])
 
     def predicted(self, x: np.ndarray) -> np.ndarray:
-        """HU at every voxel."""
-        inverse = 1.0 / np.exp(2.0 * np.array([x[4], x[4], x[5]]))
-        y = self.relative - self.frame.T @ x[:3]
-        along = (self.direction * inverse) @ self.direction
-        t = y @ (self.direction * inverse) / along
-        across = np.einsum("na,a,na->n", y, inverse, y) - along * t * t
-        edge = ndtr(-t * np.sqrt(along) * np.exp(-x[7]))
-        return np.minimum(100.0 * x[6] + np.exp(x[3] - 0.5 * across) * edge, self.ceiling)
+        """HU at every voxel: a blurred half-line, averaged over the slice."""
+        thick = self.spacing[2] * np.exp(x[5])
+        inverse = 1.0 / np.square([np.exp(x[4]), np.exp(x[4]), max(0.5, 0.2 * self.spacing[2])])
+        weighted = self.direction * inverse
+        along = weighted @ self.direction
+        total = np.zeros(len(self.relative))
+        for step in SLICE_STEPS:
+            y = self.relative - self.frame.T @ x[:3] + [0.0, 0.0, step * thick]
+            t = y @ weighted / along
+            across = np.square(y) @ inverse - along * t * t
+            total += np.exp(-0.5 * across) * ndtr(-t * np.sqrt(along) * np.exp(-x[7]))
+        return np.minimum(100.0 * x[6] + np.exp(x[3]) * total / len(SLICE_STEPS), self.ceiling)
 
     def residuals(self, x: np.ndarray) -> np.ndarray:
         prior = (x - self.middle) / self.width
@@ -125,6 +132,11 @@ def _covariance(solver: _Model, fit, space: Space, curve: Curve, direction: np.n
     covariance = solver.frame.T @ shifts @ solver.frame
     covariance += np.outer(direction, direction) * (SHAPE_SIGMA_MM**2 + (0.1 * cone_mm) ** 2)
     covariance += np.diag((0.06 * space.spacing) ** 2)
-    chord = np.abs(curve.points(curve.ends[1])[0] - curve.points(curve.ends[0])[0])
-    within = 1.0 - np.minimum(1.0, chord / space.spacing)
-    return covariance + np.diag(within * space.spacing**2 / 12.0)
+    return covariance + np.diag(within_slice_mm(space, curve) ** 2)
+
+
+def within_slice_mm(space: Space, curve: Curve) -> np.ndarray:
+    """(3,) sigma in grid axes of where a needle lies within its slice: uniform when it stays in one, less with every
+    slice that it crosses."""
+    crossed = np.abs(curve.points(curve.ends[1])[0] - curve.points(curve.ends[0])[0]) / space.spacing
+    return space.spacing / np.sqrt(12.0 * (1.0 + crossed**2))
