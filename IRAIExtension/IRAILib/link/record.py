@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -159,7 +160,7 @@ class Recorder:
 
     def _run(self) -> None:
         assert self.client is not None
-        connected = self.client.state is LinkState.CONNECTED
+        looked_s = 0.0
         while True:
             leaving = self._leaving.is_set() or self._full.is_set()
             if not leaving:
@@ -168,13 +169,18 @@ class Recorder:
             self.take(messages)
             if self._listen is not None and messages:
                 self._listen(messages)
-            now = self.client.state is LinkState.CONNECTED
-            if connected and not now:
-                self.losses += 1
-                self.note = f"the peer was lost after {self.frames} images; {self.client.status().last_error}"
-            connected = now
+            if leaving or time.monotonic() - looked_s > LOOK_S / 2:
+                looked_s = time.monotonic()
+                self._look_for_losses(self.client)
             if leaving:
                 return
+
+    def _look_for_losses(self, client: LinkClient) -> None:
+        status = client.status()
+        losses = status.connects - (status.state is LinkState.CONNECTED)
+        if losses > self.losses:
+            self.note = f"the peer was lost after {self.frames} images: {status.last_error or 'it closed the link'}"
+            self.losses = losses
 
     def _take_one(self, message: Any) -> None:
         time_s = message.time_s or message.received_time_s
