@@ -149,8 +149,10 @@ class Bind(Message):
         children = []
         for name, (kind, size) in zip(names, heads, strict=False):
             body = base.at_least(content, at + size, f"BIND with a message of {size} bytes")[at:at + size]
-            children.append(BindChild(base.text_field(kind, "a type in BIND"), base.text_field(name, "a name in BIND"),
-                                      body))
+            child = BindChild(base.text_field(kind, "a type in BIND"), base.text_field(name, "a name in BIND"), body)
+            if not child.type:
+                raise ContentError(f"OpenIGTLink: the message {child.device!r} in BIND has no type")
+            children.append(child)
             at += size
             at += size % 2 if at < content.nbytes else 0  # bodies begin at even places; the last one may lack its pad
         base.exactly(content, at, f"BIND of {count} messages")
