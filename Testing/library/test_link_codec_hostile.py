@@ -116,6 +116,7 @@ LIES = {
     "colour table of unknown kind": ("COLORT", b"\x04\x03" + bytes(256)),
     "bundle that lies about its count": ("BIND", b"\xff\xff" + bytes(40)),
     "bundle that lies about a size": ("BIND", struct.pack(">H12sQH", 1, b"STRING", 1 << 63, 2) + b"a\0"),
+    "bundle with a message without type": ("BIND", struct.pack(">H12sQH", 1, b"", 0, 2) + b"a\0"),
     "bundle with too few names": ("BIND", struct.pack(">H12sQ12sQH", 2, b"A", 0, b"B", 0, 2) + b"a\0"),
 }
 
@@ -176,6 +177,12 @@ def test_what_is_accepted_costs_a_small_multiple_of_its_body() -> None:
 def test_what_the_wire_can_not_hold_is_refused_before_it_is_sent(message: m.Message) -> None:
     with pytest.raises(InputError, match=ONE_LINE):
         m.encode(message)
+
+
+def test_a_prefix_alone_is_no_query() -> None:
+    got = cases.received(wire("GET_", b""))
+    assert isinstance(got, m.Unknown)
+    assert cases.wire_of(got)[2:14] == b"GET_".ljust(12, b"\0")
 
 
 def never_anything_else(data: bytes) -> None:
