@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from IRAILib.geometry import InputError
+
 from .protocol import (
     DIFFERENT_TARGET,
     INVALID_TARGET,
     Code,
     Phase,
     RobotMessage,
+    checked_pose,
     phase_named,
     pose_difference,
     same_pose,
@@ -250,9 +253,9 @@ def _reachable(machine: RobotMachine, message: RobotMessage, now: float) -> list
     if message.device != machine.dialect.reachable_device:
         machine.report(f"reachable target came as {message.device}: the robot speaks another dialect")
     difference = pose_difference(pending.matrix, message.matrix)
-    if not np.isfinite(message.matrix).all():
+    if not _rigid(message.matrix):
         machine.target = None
-        return machine.fail("target: the reachable target isn't a pose", now, pending)
+        return machine.fail("target: the reachable target isn't a rigid pose", now, pending)
     accepted = difference.distance_mm <= SAME_TARGET_MM and difference.angle_deg <= SAME_TARGET_DEG
     machine.reachable = ReachableTarget(message.matrix, difference, accepted)
     machine.pending, machine.last_error = None, ""
@@ -262,15 +265,24 @@ def _reachable(machine: RobotMachine, message: RobotMessage, now: float) -> list
     return []
 
 
+def _rigid(matrix: np.ndarray) -> bool:
+    """False for NaN, and for memory that was never set: the reference robot simulator sends such positions."""
+    try:
+        checked_pose(matrix, "pose")
+    except InputError:
+        return False
+    return True
+
+
 def _position(machine: RobotMachine, message: RobotMessage, now: float) -> list[Outgoing]:
     """TRANSFORM(CURRENT_POSITION): where the needle is; a jump or a pose that is none is a fault of the robot."""
     from .machine import JUMP_SLACK_MM, JUMP_SPEED_MM_S
 
     matrix = message.matrix
-    if matrix is None or not np.isfinite(matrix).all():
-        return _position_fault(machine, "the needle position isn't a pose", now)
     if machine.position_fault:
         return []
+    if matrix is None or not _rigid(matrix):
+        return _position_fault(machine, "the needle position isn't a rigid pose", now)
     if machine.position is not None and machine.position_s is not None:
         step = float(np.linalg.norm(matrix[:3, 3] - machine.position[:3, 3]))
         if step > JUMP_SLACK_MM + JUMP_SPEED_MM_S * max(now - machine.position_s, 0.0):
