@@ -277,7 +277,8 @@ def latencies(program: Path | None, missing: dict[str, str], part: float = 1.0) 
             if found.latencies_ms:
                 figures = f"{found.percentile(50):.2f} | {found.percentile(99):.2f}"
                 arrived = f"{len(found.latencies_ms)} of {count - warm}"
-                lines.append(f"| {sender}, {receiver} | {name} | {arrived} | {figures} | {100 * found.server_cpu:.0f} %, {100 * found.client_cpu:.0f} % | {target} |")
+                lines.append(f"| {sender}, {receiver} | {name} | {arrived} | {figures} | "
+                             f"{100 * found.server_cpu:.0f} %, {100 * found.client_cpu:.0f} % | {target} |")
             else:
                 lines.append(f"| {sender}, {receiver} | {name} | 0 of {count - warm} | fails | fails | | {target} |")
     return lines
