@@ -23,8 +23,8 @@ METAL_HU, METAL_RING = 1450.0, 0.25
 """Median on the axis of a needle, and how bright the tissue beside it may be in parts of that: edges of bone
 reach 1330 HU and 0.2 to 0.4 in real scans."""
 LEAST_HU, LEAST_RING, LEAST_STRAIGHT = 1000.0, 0.17, 0.05
-"""A thin needle diluted by a thick slice: accepted when it is straight, whole and in soft tissue."""
-LEAST_LENGTH_MM = 60.0
+"""A thin needle diluted by a thick slice: accepted when it is straight, long and in soft tissue."""
+LEAST_LENGTH_MM = 50.0
 COVERAGE = 0.8
 """Part of the length that must look like metal with dark tissue round it."""
 MOST_BOW = 0.16
@@ -216,11 +216,11 @@ def _is_needle(space: Space, line: Found, min_length_mm: float, metal: float) ->
     length = line.curve.length_mm
     if length < min_length_mm or line.coverage < COVERAGE or line.curve.bow_mm > MOST_BOW * length:
         return False
-    if not np.isfinite(line.spread_mm) or line.spread_mm > 0.5 + 0.15 * space.spacing.max():
+    if not np.isfinite(line.spread_mm) or line.spread_mm > 0.5 + 0.3 * space.spacing.max():
         return False
     bright = line.mean_hu > metal and line.beside_hu < METAL_RING * line.mean_hu
     thin = (line.mean_hu > LEAST_HU * metal / METAL_HU and line.beside_hu < LEAST_RING * line.mean_hu
-            and line.coverage > 0.95 and line.curve.bow_mm < LEAST_STRAIGHT * length and length > LEAST_LENGTH_MM)
+            and line.curve.bow_mm < LEAST_STRAIGHT * length and length > LEAST_LENGTH_MM)
     if not (bright or thin):
         return False
     points = line.curve.points(np.arange(*line.curve.ends, 1.0))
