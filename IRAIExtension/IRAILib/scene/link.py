@@ -11,14 +11,32 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..geometry import InputError
-from .link_nodes import NODE_WRITERS, POSE_TYPES, RENEWED_TYPES, Target, said_status
+from .link_nodes import NODE_WRITERS, RENEWED_TYPES, Target, said_status
 from .link_send import message_from_node
-from .link_status import AGE, DEVICE, LOST, OK, PEER, STALE, TIME, TYPE, set_attribute, set_status, show_status
+from .link_status import (
+    AGE,
+    DEVICE,
+    LOST,
+    OK,
+    PEER,
+    POSES,
+    SESSION,
+    STALE,
+    TIME,
+    TYPE,
+    begin_session,
+    end_session,
+    set_attribute,
+    set_status,
+    show_status,
+)
+from .nodes import matrix_to_vtk
 
 LOGGER = logging.getLogger("IRAI.link")
 STALE_S = 0.4
@@ -81,6 +99,7 @@ class LinkBridge:
         self.name, self.stale_s, self.clock = name, stale_s, clock
         self.static_devices = set(static_devices)
         self.listeners: list[Callable[[Any], None]] = []
+        self.image_matrix: Callable[[Any], Any] | None = None  # a picture's (4, 4) as it is to lie in the scene
         self.streams: dict[tuple[str, str], Stream] = {}
         self.ignored: dict[str, int] = {}
         self.last_error = ""
@@ -88,6 +107,8 @@ class LinkBridge:
         self._changed: set[str] = set()
         self._checked_s = float("-inf")
         self._connected = False
+        self.session = uuid.uuid4().hex
+        self._vouched = begin_session(self.session)
         events = slicer.vtkMRMLScene
         self._observers = [self.scene.AddObserver(event, callback) for event, callback in (
             (events.StartCloseEvent, self._scene_closes), (events.StartSaveEvent, self._scene_saves),
@@ -153,6 +174,8 @@ class LinkBridge:
             stream = self.streams[key] = Stream(node.GetID(), message.TYPE, target.name, self.clock())
         held.append((node, node.StartModify()))
         target.write(node)
+        if message.TYPE == "IMAGE" and self.image_matrix is not None:
+            node.SetIJKToRASMatrix(matrix_to_vtk(self.image_matrix(message.ras_from_ijk)))
         received = getattr(message, "received_s", None)
         received = self.clock() if received is None else received
         if stream.count:
@@ -172,8 +195,9 @@ class LinkBridge:
                 raise InputError(f"more than {MAX_NODES} devices: this one gets no node; check what the peer sends")
             node = self.scene.AddNewNodeByClass(target.class_name, target.name)
             node.SetDescription(DESCRIPTION)
-        for name, value in ((DEVICE, target.name), (TYPE, message.TYPE), (PEER, self.name)):
+        for name, value in ((DEVICE, target.name), (TYPE, message.TYPE), (PEER, self.name), (SESSION, self.session)):
             set_attribute(node, name, value)
+        self._vouched.add(node.GetID())
         for name, value in target.attributes.items():
             set_attribute(node, name, value)
         return node
@@ -206,7 +230,7 @@ class LinkBridge:
         return changed
 
     def _judge(self, stream: Stream, now: float, gone: bool) -> tuple[str, str]:
-        pose = stream.type in POSE_TYPES
+        pose = stream.type in POSES
         if gone:
             return (LOST if pose else STALE), "the connection is gone"
         if stream.said != OK:
@@ -224,7 +248,7 @@ class LinkBridge:
         for stream in self.streams.values():
             node = self.scene.GetNodeByID(stream.node_id)
             if node is not None:
-                set_status(node, LOST if stream.type in POSE_TYPES else STALE, "the connection is gone")
+                set_status(node, LOST if stream.type in POSES else STALE, "the connection is gone")
         show_status(self.scene)
 
     # ---- out
@@ -285,7 +309,7 @@ class LinkBridge:
         for stream in self.streams.values():
             node = self.scene.GetNodeByID(stream.node_id)
             if node is not None:
-                set_status(node, LOST if stream.type in POSE_TYPES else STALE, "from a saved scene")
+                set_status(node, LOST if stream.type in POSES else STALE, "from a saved scene")
         show_status(self.scene)
 
     def _scene_saved(self, *_args) -> None:
@@ -306,6 +330,7 @@ class LinkBridge:
         self._follows.clear()
         self.listeners.clear()
         source.close()
+        end_session(self.session)
         self._all_gone()
         self.streams.clear()
 

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..geometry import InputError
-from .link_status import FRAME, LOST, OK, PREFIX, STALE, set_attribute
+from .link_status import FRAME, LOST, OK, POSES, PREFIX, STALE, set_attribute
 from .nodes import matrix_to_vtk
 from .write import rows_to_table
 
-POSE_TYPES = frozenset({"TRANSFORM", "POSITION", "TDATA", "QTDATA"})
-"""What is lost when nothing comes: an instrument's place."""
 RENEWED_TYPES = frozenset({"IMAGE", "SENSOR", "NDARRAY"})
 """What is stale when it was sent again and again and then no more."""
 TRANSFORM_STATUS = "TransformStatus"
@@ -51,7 +49,7 @@ def said_status(message) -> tuple[str, str]:
     for key in STATUS_KEYS:
         value = words.get(key.lower())
         if value is not None and value.strip().upper() not in GOOD_WORDS:
-            return (LOST if message.TYPE in POSE_TYPES else STALE), f"{key} {value.strip()}"
+            return (LOST if message.TYPE in POSES else STALE), f"{key} {value.strip()}"
     return OK, ""
 
 

@@ -16,17 +16,43 @@ OK, LOST, STALE = "OK", "LOST", "STALE"
 PREFIX = "IRAI.Link."
 STATUS, WHY, DEVICE, TYPE, FRAME = (PREFIX + name for name in ("Status", "Why", "Device", "Type", "Frame"))
 TIME, AGE, PEER = PREFIX + "Time", PREFIX + "Age", PREFIX + "Connection"
+SESSION = PREFIX + "Session"
+"""Attribute: which live bridge renews a node. A file may say OK; without its bridge nobody believes it."""
 HIDDEN = PREFIX + "Hidden"
-"""Attribute of a display node that was hidden because the pose it hangs on is lost: it is shown again, others aren't."""
+"""Attribute of a display node that was hidden because the pose it hangs on is lost: only it is shown again."""
 DIMMED = PREFIX + "Colors"
 """Attribute of a volume's display node: ID of the colours it had before it was dimmed."""
 DIM_COLORS = "IRAI stale image (dimmed)"
 DIM_TOP = 0.35
+POSES = frozenset({"TRANSFORM", "POSITION", "TDATA", "QTDATA"})
+"""Types of messages that say where an instrument is: LOST when nothing comes. All others become STALE."""
+_live: dict[str, set[str]] = {}
+
+
+def begin_session(session: str) -> set[str]:
+    """A bridge begins: the set of node IDs that it vouches for, which it keeps up to date."""
+    return _live.setdefault(session, set())
+
+
+def end_session(session: str) -> None:
+    """A bridge ends: what it vouched for is lost."""
+    _live.pop(session, None)
+
+
+def is_renewed(node) -> bool:
+    """Whether a live bridge vouches for a node."""
+    return node.GetID() in _live.get(node.GetAttribute(SESSION) or "", ())
 
 
 def status_of(node) -> str | None:
-    """OK, LOST or STALE of a node that comes over a link; None for any other node."""
-    return node.GetAttribute(STATUS) if node is not None else None
+    """OK, LOST or STALE of a node that comes over a link; None for any other node.
+
+    What a loaded scene says is not believed: without a live bridge a pose is LOST, everything else STALE.
+    """
+    status = node.GetAttribute(STATUS) if node is not None else None
+    if status == OK and not is_renewed(node):
+        return LOST if node.GetAttribute(TYPE) in POSES else STALE
+    return status
 
 
 def is_live(node) -> bool:

@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..geometry import InputError
-from .link_status import DEVICE, LOST, STALE, TYPE, set_status, show_status
+from .link_status import DEVICE, LOST, POSES, STALE, TYPE, is_renewed, set_status, show_status
 
 MODULE = "IRAILink"
 """ModuleName of the nodes that hold a connection."""
 CLIENT, SERVER = "client", "server"
 PORT = 18944
 """The port that OpenIGTLink programs use when nobody says otherwise."""
-POSES = {"TRANSFORM", "POSITION", "QTRANS", "TDATA", "QTDATA"}
 
 
 @dataclass
@@ -32,6 +31,7 @@ class LinkSettings:
         host: name or address; a server listens on this one only, and on loopback unless told otherwise.
         stale_s: silence after which a pose is lost, seconds.
         static_devices: devices that send a pose once and mean it for good.
+        use_slicer: let SlicerOpenIGTLink's connector node carry the data where that extension is installed.
     """
 
     name: str = "OpenIGTLink"
@@ -40,6 +40,7 @@ class LinkSettings:
     port: int = PORT
     stale_s: float = 0.4
     static_devices: list[str] = field(default_factory=list)
+    use_slicer: bool = True
 
     def __post_init__(self) -> None:
         if self.role not in (CLIENT, SERVER):
@@ -55,14 +56,18 @@ class LinkSettings:
 def connect(settings: LinkSettings, scene=None, *, clock: Callable[[], float] = time.monotonic):
     """Start a connection and the bridge that carries it into the scene, and let the scene remember it.
 
-    A client that finds no peer goes on trying. Where SlicerOpenIGTLink is installed this is still our own link:
-    its connector node is used by `link_connector.connect_with_slicer`.
-    Returns: a LinkBridge. Raises InputError for an address that can't be used.
+    A client that finds no peer goes on trying. Where SlicerOpenIGTLink is installed its connector node carries the
+    data, unless the settings say otherwise.
+    Returns: a LinkBridge or a ConnectorBridge. Raises InputError for an address that can't be used.
     """
     from ..link.client import LinkClient
     from ..link.server import LinkServer
     from .link import LinkBridge
+    from .link_connector import ConnectorBridge, has_connector
 
+    if settings.use_slicer and has_connector():
+        remember_link(settings, scene)
+        return ConnectorBridge(settings, scene, clock=clock)
     if settings.role == CLIENT:
         source = LinkClient(settings.host, settings.port).start()
     else:
@@ -108,29 +113,34 @@ def known_links(scene=None) -> list[LinkSettings]:
             out.append(LinkSettings(
                 name=node.GetParameter("name"), role=node.GetParameter("role"), host=node.GetParameter("host"),
                 port=int(node.GetParameter("port")), stale_s=float(node.GetParameter("stale_s")),
-                static_devices=[d for d in (node.GetParameter("static_devices") or "").split(";") if d]))
+                static_devices=[d for d in (node.GetParameter("static_devices") or "").split(";") if d],
+                use_slicer=node.GetParameter("use_slicer") != "False"))
         except (ValueError, TypeError, InputError):
             continue
     return out
 
 
-def mark_unconnected(scene=None, connected: set[str] | None = None) -> int:
-    """After a scene was loaded: everything that no live connection renews is lost. Returns how many nodes.
-
-    Args: connected: names of connections that are live now; their nodes are left to them.
-    """
-    from .link_status import PEER
-
+def mark_unconnected(scene=None) -> int:
+    """After a scene was loaded: everything that no live bridge renews is lost. Returns how many nodes that are."""
     scene = _scene(scene)
     count = 0
     for index in range(scene.GetNumberOfNodes()):
         node = scene.GetNthNode(index)
-        if node.GetAttribute(DEVICE) is None or node.GetAttribute(PEER) in (connected or set()):
+        if node.GetAttribute(DEVICE) is None or is_renewed(node):
             continue
         set_status(node, LOST if node.GetAttribute(TYPE) in POSES else STALE, "from a saved scene")
         count += 1
     show_status(scene)
     return count
+
+
+def watch_loads(scene=None) -> Callable[[], None]:
+    """Mark what comes from a file as lost, whenever a scene is loaded. Returns a function that ends the watch."""
+    import slicer
+
+    scene = _scene(scene)
+    tag = scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, lambda *_args: mark_unconnected(scene))
+    return lambda: scene.RemoveObserver(tag)
 
 
 def _scene(scene) -> Any:
