@@ -7,12 +7,17 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from IRAILib.images.sequences import read_sequence, write_sequence
+from IRAILib.link.client import LinkClient
+from IRAILib.link.record import Recorder, record_options
+from IRAILib.link.replay import ReplayServer
+from IRAILib.link.replay_frames import read_plus_config
 
 pytestmark = pytest.mark.data
 
@@ -120,3 +125,61 @@ def test_slicer_reads_it_and_we_read_slicers(plus, tmp_path):
     np.testing.assert_array_equal(again.frames, first.frames)
     np.testing.assert_allclose(again.time_s, first.time_s, rtol=1e-12)
     np.testing.assert_allclose(again.spacing, (0.25, 0.5))
+
+
+# ---------------------------------------------------------------------------------------------- played and recorded
+def numbers_of_config(path: Path, source: str, target: str) -> np.ndarray:
+    """A matrix of a PLUS configuration, taken with a regular expression and not with the reader under test."""
+    found = re.search(rf'From="{source}" To="{target}"\s+Matrix="([^"]*)"', path.read_text())
+    assert found
+    return np.array(found[1].split(), dtype=float).reshape(4, 4)
+
+
+def test_a_recording_played_and_recorded_is_the_same(plus, tmp_path):
+    """Bit for bit the pixels, to float32 the transforms; ImageToReference by the published calibration."""
+    first = read_sequence(plus / "SpinePhantomFreehand.igs.mha")
+    config = plus / "config" / "PlusDeviceSet_SpinePhantomFreehandReconstructionOnly.xml"
+    with (ReplayServer(first, calibration=read_plus_config(config), wait_client=True,
+                       fifo_types={"IMAGE", "TRANSFORM"}) as server,
+          LinkClient("127.0.0.1", server.port, **record_options()) as client):
+        recorder = Recorder(client, tmp_path / "a.igs.mha").start()
+        assert server.wait(30)
+        end = time.monotonic() + 20
+        while recorder.frames < len(first) and time.monotonic() < end:
+            time.sleep(0.01)
+        recorder.stop()
+    found = read_sequence(tmp_path / "a.igs.mha")
+    np.testing.assert_array_equal(found.frames, first.frames)
+    np.testing.assert_allclose(np.diff(found.time_s), np.diff(first.time_s), atol=2e-6)
+    image_to_probe = numbers_of_config(config, "Image", "Probe")
+    for tool, matrices in first.transforms.items():
+        assert found.status[tool] == first.status[tool]
+        np.testing.assert_array_equal(found.transforms[tool], matrices.astype(np.float32))
+    poses = first.transforms
+    truth = np.linalg.inv(poses["ReferenceToTracker"]) @ poses["ProbeToTracker"] @ image_to_probe
+    corners = np.array([[0, 0, 0, 1], [819, 0, 0, 1], [0, 615, 0, 1], [819, 615, 0, 1]], dtype=float).T
+    distance_mm = np.abs(found.transforms["ImageToReference"] @ corners - truth @ corners).max()
+    assert distance_mm < 1e-3
+
+
+def test_an_invalid_tool_of_a_recording_stays_silent(plus):
+    """NwirePhantomFreehand's stylus is INVALID throughout: pyigtl hears probe and reference, never the stylus."""
+    pyigtl = pytest.importorskip("pyigtl")
+    first = read_sequence(plus / "NwirePhantomFreehand.igs.mha")
+    heard: dict[str, list] = {}
+    with ReplayServer(first, loop=True, image_to_probe=numbers_of_config(
+            plus / "config" / "PlusDeviceSet_NwirePhantomFreehand_vtkVolumeReconstructorTest2.xml", "Image",
+            "Probe")) as server:
+        client = pyigtl.OpenIGTLinkClient("127.0.0.1", server.port)
+        try:
+            end = time.monotonic() + 20
+            while len(heard.get("Image_Reference", [])) < 5 and time.monotonic() < end:
+                for message in client.get_latest_messages():
+                    heard.setdefault(message.device_name, []).append(message)
+                time.sleep(0.01)
+        finally:
+            client.stop()
+    assert "StylusToTracker" not in heard
+    assert {"ProbeToTracker", "ReferenceToTracker"} <= set(heard)
+    for message in heard["Image_Reference"]:
+        assert any(np.array_equal(message.image[0], frame) for frame in first.frames)
