@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ...geometry import RefusedError
 from .detection import FrameDetection, checked_frames
-from .lines import FittedLine, Piece, line_pieces, refine_line, ridge_image, sample_band
+from .lines import FittedLine, Piece, filled_outside, line_pieces, refine_line, ridge_image, sample_band
 from .region import Region, find_region, whole_picture
 
 LOGGER = logging.getLogger("IRAI.needle.ultrasound")
@@ -82,9 +82,10 @@ class ClassicalDetector:
             self._low, self._high = frames.min(0), frames.max(0)
         self._seen += 1
         if self._found is None or self._seen in (2, 4, 8, 16):
-            self._low, self._high = np.minimum(self._low, newest), np.maximum(self._high, newest)
+            low, high = np.minimum(self._low, newest), np.maximum(self._high, newest)
+            self._low, self._high = low, high
             try:
-                self._found = find_region(np.stack([self._low, self._high, newest]))
+                self._found = find_region(np.stack([low, high, newest]))
             except RefusedError:
                 LOGGER.debug("no outline of the ultrasound in the picture: all of it is searched")
                 self._found = whole_picture(newest.shape)
@@ -121,7 +122,9 @@ class ClassicalDetector:
         factor = max(1, math.ceil(max(cropped.shape[1:]) / PROFILE_SIDE_PX))
         image = _shrunk(cropped[-1], factor)
         before = [_shrunk(frame, factor) for frame in cropped[-self.stack_length:-1]]
-        mask = None if inside.all() else _shrunk(inside, factor) > 0.5
+        mask = None if inside.all() else ndimage.binary_erosion(_shrunk(inside, factor) > 0.5, iterations=2)
+        if mask is not None:
+            image = filled_outside(image, mask, 2.0)
         change = _change(image, before)
         coarse = max(1, math.ceil(max(image.shape) / SEARCH_SIDE_PX))
         searched = _shrunk(image, coarse)

@@ -40,6 +40,8 @@ def ridge_image(image: np.ndarray, sigma: float, mask: np.ndarray | None = None)
     The surroundings are those of 5 sigma. Outside `mask` the result is 0.
     """
     image = np.asarray(image, np.float32)
+    if mask is not None:
+        image = filled_outside(image, mask, sigma)
     core = ndimage.gaussian_filter(image, sigma, truncate=2.5)
     around = ndimage.uniform_filter(core, 2 * int(4.0 * sigma) + 1)
     difference = core - around
@@ -48,6 +50,17 @@ def ridge_image(image: np.ndarray, sigma: float, mask: np.ndarray | None = None)
     floor = 0.25 * float(np.sqrt(np.mean(difference * difference))) + 0.5  # black surroundings hold no noise
     ridge = np.clip(difference / (local + floor), CLIP_LOW, CLIP_HIGH)
     return ridge if mask is None else np.where(mask, ridge, 0.0).astype(np.float32)
+
+
+def filled_outside(image: np.ndarray, mask: np.ndarray, sigma: float) -> np.ndarray:
+    """The image with what lies outside the mask replaced by the mean of the nearest inside: no edge is left there."""
+    if mask.all():
+        return image
+    weight = ndimage.uniform_filter(mask.astype(np.float32), 2 * int(4.0 * sigma) + 1)
+    mean = ndimage.uniform_filter(np.where(mask, image, 0.0).astype(np.float32), 2 * int(4.0 * sigma) + 1)
+    overall = float(image[mask].mean()) if mask.any() else 0.0
+    near = np.where(weight > 0.02, mean / np.maximum(weight, 0.02), overall)
+    return np.where(mask, image, near).astype(np.float32)
 
 
 @cache

@@ -19,6 +19,7 @@ MAX_SIDE_PX = 1300  # larger pictures are looked at in every second, third ... p
 DARK = 6  # grey value up to which a pixel counts as black: codecs leave a few grey values of noise
 MIN_AREA_FRACTION = 0.01  # of the picture, for something to be the ultrasound
 DIVERGENCE_DEG = 12.0  # opening angle of the two sides from which an array is taken as curved
+PIECE_FRACTION = 0.08  # of the main part's area, for another piece of ultrasound
 MAX_TILT = 0.3  # of the opening angle: a fan hangs straight down
 _ALIGNED = 0.06  # of the width: two edges are the same edge, a maker's mark beside it included
 _MARGIN_ROWS = 0.08  # top and bottom part of the outline left out when the sides are fitted
@@ -132,8 +133,8 @@ def _enlarged(region: Region, factor: int, shape: tuple[int, ...]) -> Region:
 def _main_part(bright: np.ndarray) -> np.ndarray:
     """The largest textured component, and those whose sides lie on the same edges (the skin line above water)."""
     opened = ndimage.uniform_filter(bright.astype(np.float32), 7) > 0.5  # speckle joins, thin writing goes
-    labels, count = ndimage.label(opened, np.ones((3, 3)))
-    if count == 0:
+    labels = np.asarray(ndimage.label(opened, np.ones((3, 3)))[0])
+    if not opened.any():
         raise RefusedError("no ultrasound was found in the picture: it is black, or holds lines and text only")
     sizes = np.bincount(labels.ravel(), opened.ravel())
     main = int(np.argmax(sizes))
@@ -144,19 +145,29 @@ def _main_part(bright: np.ndarray) -> np.ndarray:
     columns = np.flatnonzero(part.sum(0) > 2)
     left, right = int(columns[0]), int(columns[-1])
     width = right - left
+    for label, box in enumerate(_boxes(opened), 1):  # pieces of tissue with shadow between them
+        within = box[1].start >= left - 0.1 * width and box[1].stop - 1 <= right + 0.1 * width
+        if within and sizes[label] > PIECE_FRACTION * sizes[main]:
+            part |= (labels == label) & bright
+    top = int(np.flatnonzero(part.any(1))[0])
     joined = ndimage.binary_closing(bright, np.ones((1, max(width // 10, 9))))
     runs = ndimage.binary_opening(joined, np.ones((1, max(width // 2, 9))))
-    labels, _ = ndimage.label(runs)
-    for box in ndimage.find_objects(labels):  # long thin rows: the transducer's face above water
+    for box in _boxes(runs):  # long thin rows above it: the transducer's face over water
         start, stop = box[1].start, box[1].stop - 1
         covers = min(stop, right) - max(start, left) > 0.8 * width and stop - start < 1.7 * width
-        if not covers or min(abs(start - left), abs(stop - right)) > _ALIGNED * width:
+        above = box[0].start < top
+        if not (covers and above) or min(abs(start - left), abs(stop - right)) > _ALIGNED * width:
             continue
         first = left if abs(start - left) <= abs(stop - right) else start  # the side that agrees holds
         last = right if abs(stop - right) < abs(start - left) else stop
         piece = (box[0], slice(first, last + 1))
         part[piece] |= bright[piece]
     return part
+
+
+def _boxes(mask: np.ndarray) -> list[tuple[slice, slice]]:
+    """Slices of every connected part, corners included, in the order of its label."""
+    return ndimage.find_objects(np.asarray(ndimage.label(mask, np.ones((3, 3)))[0]))
 
 
 def _sides(part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
