@@ -93,8 +93,8 @@ def _in_volume(path: Path, modality: str, arguments: argparse.Namespace) -> tupl
         from ..needle.mr import find_needle_mr_slice, find_needles_mr
 
         found = find_needle_mr_slice(volume) if flat else find_needles_mr(volume, progress=progress)
-    found = [found] if isinstance(found, NeedleEstimate) else list(found)
-    return found, [f"read as {modality}" if arguments.modality == "auto" else f"{modality}, as you said"]
+    out: list[NeedleEstimate] = [found] if isinstance(found, NeedleEstimate) else [*found]
+    return out, [f"read as {modality}" if arguments.modality == "auto" else f"{modality}, as you said"]
 
 
 def _in_film(path: Path, modality: str, arguments: argparse.Namespace) -> tuple[list[NeedleEstimate], list[str]]:
