@@ -281,8 +281,8 @@ def _apart_s(a: Message, b: Message) -> float:
 
 
 def _size(image: Image) -> tuple[int, int]:
-    shape: tuple[int, ...] = tuple(np.shape(image.array))
-    shape = shape if len(shape) > 2 else (1, *shape)
-    if shape[0] != 1 or len(shape) > 4 or not image.is_whole:
-        raise InputError(f"C-arm: an image is one whole slice, {shape} came")
-    return int(shape[2]), int(shape[1])
+    array = np.asarray(image.array)
+    array = array[np.newaxis] if array.ndim == 2 else array
+    if array.ndim not in (3, 4) or array.shape[0] != 1 or not image.is_whole:
+        raise InputError(f"C-arm: an image is one whole slice, {array.shape} came")
+    return int(array.shape[2]), int(array.shape[1])

@@ -167,6 +167,8 @@ def _phase_result(machine: RobotMachine, phase: Phase, message: RobotMessage, no
         return []
     if phase is Phase.MOVE_TO_TARGET and machine.pending_position is not None and ok:
         return []
+    if phase is Phase.EMERGENCY and machine.emergency_confirmed:
+        return []  # "EMERGENCY to EMERGENCY is forbidden" is no news
     if phase is machine.phase:
         machine.ready = ok
         return [] if ok else machine.fail(f"{phase.value}: {words(message)}", now)
