@@ -35,6 +35,7 @@ def add_parser(commands) -> None:
     track.add_argument("--device", metavar="NAME", help="live: the image device (default: the first that sends)")
     track.add_argument("--seconds", type=_positive, metavar="S", help="live: stop after so many seconds")
     track.add_argument("--frame", choices=("image", "tracked"), default="image")
+    track.add_argument("--config", type=Path, metavar="XML", help="PLUS configuration with ImageToProbe (files)")
     _scale_options(track)
     track.set_defaults(run=run_track)
     detect = sub.add_parser("detect", help="find the needle in one picture or volume", description=DETECT_HELP,

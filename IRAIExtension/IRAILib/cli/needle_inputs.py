@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,14 @@ def is_sequence(path: Path) -> bool:
 
 def read_film(path: Path, arguments: argparse.Namespace) -> Film:
     """A recording, cine or picture as a film. Raises InputError (no frames, damaged), RefusedError (scales differ)."""
+    config = getattr(arguments, "config", None)
     if is_sequence(path):
-        return _film_of_sequence(read_sequence(path), path, arguments)
+        sequence = read_sequence(path)
+        if config is not None:
+            sequence = _calibrated(sequence, config)
+        return _film_of_sequence(sequence, path, arguments)
+    if config is not None:
+        raise InputError(f"{path}: --config belongs to a tracked recording (.igs.mha, .igs.nrrd)")
     read = read_frames(path)
     frames = to_uint8(read.array)
     time_s = np.arange(len(frames)) / 30.0 if read.time_s is None else read.time_s
@@ -54,6 +60,15 @@ def read_film(path: Path, arguments: argparse.Namespace) -> Film:
     region = _region(arguments.region, frames, told_region, screenshot=is_picture(path))
     scale = agreed_scale([_user_scale(arguments, frames, region), told])
     return Film(frames, time_s, scale, region, None, read.modality, notes)
+
+
+def _calibrated(sequence: TrackedSequence, config: Path) -> TrackedSequence:
+    """The recording with the fixed transforms of a PLUS configuration, where it has none of that name itself."""
+    from ..link.replay_frames import read_plus_config
+
+    texts = {f"{name}Transform": " ".join(f"{value:.17g}" for value in matrix.ravel())
+             for name, matrix in read_plus_config(config).items() if name not in sequence.transforms}
+    return replace(sequence, header={**texts, **sequence.header})
 
 
 def _film_of_sequence(sequence: TrackedSequence, path: Path, arguments: argparse.Namespace) -> Film:

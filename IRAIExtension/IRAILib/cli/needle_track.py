@@ -17,6 +17,7 @@ from .needle_inputs import Film, read_film
 from .progress import terminal_progress
 
 WAIT_S = 10.0  # for the first image of a live stream
+FRAMES = ("Reference", "Tracker", "RAS")  # of --frame tracked, in this order
 QUIET_S = 5.0  # a live stream that stops for so long ends the run
 
 
@@ -66,29 +67,30 @@ def _matrices(film: Film, arguments: argparse.Namespace) -> tuple[list[np.ndarra
 
 
 def _tracked_matrices(sequence: TrackedSequence) -> tuple[list[np.ndarray | None], str]:
-    """Image to Reference where the probe is tracked against one, else to Tracker."""
-    calibration = sequence.header_transform("ImageToProbe")
-    names = sequence.transforms
-    if calibration is None:
-        whole = next((name for name in names if name.startswith("ImageTo")), None)
-        if whole is None:
-            raise InputError("the recording has no ImageToProbe matrix: --frame tracked can't place its images; "
-                             "calibrate the probe, or record with a calibrated configuration")
-        return [sequence.pose(whole, n) for n in range(len(sequence))], whole[len("ImageTo"):]
+    """Image to Reference, Tracker or RAS, the first that the recording's transforms lead to."""
+    from ..link.replay_frames import OK, find_chain
 
-    def chain(number: int) -> np.ndarray | None:
-        if "ProbeToReference" in names:
-            pose = sequence.pose("ProbeToReference", number)
-            return None if pose is None else pose @ calibration
-        pose, reference = sequence.pose("ProbeToTracker", number), sequence.pose("ReferenceToTracker", number)
-        if pose is None or ("ReferenceToTracker" in names and reference is None):
-            return None
-        return (pose if reference is None else np.linalg.inv(reference) @ pose) @ calibration
+    static = {name: matrix for name in _header_names(sequence)
+              if (matrix := sequence.header_transform(name)) is not None}
+    for frame in FRAMES:
+        chain = find_chain(f"ImageTo{frame}", [*static, *sequence.transforms])
+        if chain is None:
+            continue
+        out: list[np.ndarray | None] = []
+        for number in range(len(sequence)):
+            poses = {name: (matrix, OK) for name, matrix in static.items()}
+            poses |= {name: (sequence.transforms[name][number], sequence.status[name][number])
+                      for name in sequence.transforms}
+            matrix, status = chain.of(poses)
+            out.append(matrix if status == OK else None)
+        return out, frame
+    raise InputError("--frame tracked: no chain of transforms leads from Image to " + ", ".join(FRAMES)
+                     + "; the recording needs ImageToProbe and a tracked probe, or use --frame image")
 
-    referenced = "ProbeToReference" in names or "ReferenceToTracker" in names
-    if not referenced and "ProbeToTracker" not in names:
-        raise InputError("the recording tracks no probe (ProbeToTracker, ProbeToReference): use --frame image")
-    return [chain(number) for number in range(len(sequence))], "Reference" if referenced else "Tracker"
+
+def _header_names(sequence: TrackedSequence) -> list[str]:
+    """Transforms that hold for the whole recording."""
+    return [key[: -len("Transform")] for key in sequence.header if key.endswith("Transform") and "To" in key]
 
 
 def _placed(estimate: NeedleEstimate, result: LiveResult, matrix: np.ndarray | None, frame: str) -> NeedleEstimate:
