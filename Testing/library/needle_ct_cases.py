@@ -134,3 +134,12 @@ def errors(found, needle: PaintedNeedle) -> tuple[float, float, float]:
     path = np.stack([np.interp(at * along[-1], along, found.curve[:, a]) for a in range(3)], axis=1)
     gap = np.linalg.norm(path[:, None] - dense[None], axis=2).min(axis=1)
     return tip, angle, float(gap.max())
+
+
+def chord_angle(found, needle: PaintedNeedle) -> float:
+    """Degrees between the line from the found curve's first point to its tip and the true axis (its chord)."""
+    line = found.tip - found.curve[0]
+    true = needle.curve(1001)
+    first = true[np.argmin(np.linalg.norm(true - found.curve[0], axis=1))]
+    cosine = line @ (needle.tip - first) / (np.linalg.norm(line) * np.linalg.norm(needle.tip - first))
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))

@@ -24,7 +24,7 @@ VALIDATED_ON = "spline catheters painted into real X-ray frames; one real cine, 
 FEE = 2.0
 """Strength a step must have to earn: ends are where the line no longer stands out."""
 LEAST_LENGTH_PX = 45.0
-LEAST_STRENGTH = 3.4
+LEAST_STRENGTH = 3.8
 """Median strength along a device; lines of ribs, vessels and noise in bare frames stay below."""
 LEAST_WEAKEST = 1.4
 """Lower decile: a device has no gaps, a chain of chance lines has."""

@@ -29,6 +29,8 @@ COVERAGE = 0.8
 """Part of the length that must look like metal with dark tissue round it."""
 MOST_BOW = 0.16
 """Of the length: electrodes, drains and guide-wires in vessels bend more than a needle."""
+MOST_EXPLAINED = 0.5
+"""Part of a line that may run along needles found before: more is the same metal again, or a jump between two."""
 SEED = 20260
 
 
@@ -66,7 +68,8 @@ def find_lines(space: Space, points: np.ndarray, values: np.ndarray, level: floa
             break
         inliers = index[seed[0]]
         line = _grown(space, points[left], points[inliers], values[inliers], gap, tuple(f.curve for f in found), level)
-        accepted = line is not None and _is_needle(space, line, min_length_mm, metal)
+        accepted = (line is not None and _is_needle(space, line, min_length_mm, metal)
+                    and _explained(space, line.curve, found) < MOST_EXPLAINED)
         if accepted and line is not None:
             found.append(line)
             t, offset = line.curve.local(points)
@@ -210,6 +213,17 @@ def measured(space: Space, curve: Curve, spread: float, level: float) -> Found:
     core, ring = core_and_ring(space, curve, t)
     good = (core > 0.75 * level) & (np.maximum(ring, -200.0) < 0.5 * core)
     return Found(curve, spread, float(np.median(core)), float(np.median(ring)), float(np.mean(good)))
+
+
+def _explained(space: Space, curve: Curve, found: list[Found]) -> float:
+    """Part of the curve that runs along lines found before, alone or in turn."""
+    points = curve.points(np.arange(*curve.ends, 1.0))
+    covered = np.zeros(len(points), bool)
+    for other in found:
+        t, offset = other.curve.local(points)
+        beside = (t > other.curve.ends[0] - 3.0) & (t < other.curve.ends[1] + 3.0)
+        covered |= beside & (np.linalg.norm(offset / np.maximum(2.4, 0.6 * space.spacing), axis=1) < 1.0)
+    return float(covered.mean())
 
 
 def _is_needle(space: Space, line: Found, min_length_mm: float, metal: float) -> bool:
