@@ -16,6 +16,7 @@ from ...geometry import InputError, RefusedError
 
 SOURCES = ("message", "dicom", "user", "recording")
 AGREEMENT = 0.02  # two sources agree within 2 % (a 5 cm ruler read to 1 mm on the screen)
+MAX_SHEAR = 0.08  # cosine between rows and columns; published PLUS calibrations of N-wire phantoms reach 0.048
 MIN_MM_PER_PX, MAX_MM_PER_PX = 0.005, 5.0  # 50 MHz skin probe .. a thumbnail of a deep abdomen
 NO_SCALE = ("no scale is known, so nothing can be given in mm: give --mm-per-px, or --depth-mm for the depth that "
             "the image shows")
@@ -75,7 +76,7 @@ def scale_from_matrix(matrix: np.ndarray, source: str = "message") -> PixelScale
     x, y = array[:3, 0], array[:3, 1]
     length_x, length_y = float(np.linalg.norm(x)), float(np.linalg.norm(y))
     scale = scale_from_spacing(length_x, length_y, source)
-    if scale is not None and abs(float(x @ y)) > 0.01 * length_x * length_y:
+    if scale is not None and abs(float(x @ y)) > MAX_SHEAR * length_x * length_y:
         raise InputError("the image matrix is sheared: its rows and columns are not at right angles")
     return scale
 
