@@ -81,8 +81,24 @@ def home(canvas: Canvas) -> None:
     canvas.paint(canvas.line(0.88, 0.12, 0.74, 0.26, 0.085), WHITE)
 
 
+def needle_tracking(canvas: Canvas) -> None:
+    """An ultrasound fan, a needle in it, its tip ringed by how sure it is."""
+    canvas.paint(canvas.rounded_square(0.14), NIGHT)
+    angle = np.rad2deg(np.arctan2(canvas.x - 0.5, canvas.y + 0.08))
+    depth = np.hypot(canvas.x - 0.5, canvas.y + 0.08)
+    fan = (np.abs(angle) < 34) & (depth > 0.22) & (depth < 0.98)
+    canvas.paint(fan, (58, 74, 98))
+    for near in (0.40, 0.58, 0.76):
+        canvas.paint(fan & (np.abs(depth - near) < 0.012), (104, 124, 152))
+    canvas.paint(canvas.line(0.88, 0.20, 0.46, 0.62, 0.04), WHITE)
+    ring = canvas.ellipse(0.45, 0.63, 0.13, 0.13)
+    canvas.paint((ring < 1.0) & (ring > 0.74), GREEN)
+    canvas.paint(canvas.ellipse(0.45, 0.63, 0.04, 0.04) < 1, GREEN)
+
+
 def main() -> None:
-    for folder, draw in (("AblationMargin", ablation_margin), ("IRAIExtension", home)):
+    for folder, draw in (("AblationMargin", ablation_margin), ("IRAIExtension", home),
+                         ("NeedleTracking", needle_tracking)):
         canvas = Canvas()
         draw(canvas)
         canvas.save(ROOT / folder / "Resources" / "Icons" / f"{folder}.png")

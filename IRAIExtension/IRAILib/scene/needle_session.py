@@ -143,7 +143,7 @@ class NeedleSession:
         if self.bridge is None or self.bridge.source is None:
             raise InputError("nothing to track in: connect to an image source or start a replay first")
         self.stop_tracking()
-        found = make_detector(detector) if isinstance(detector, str) else detector
+        found = _detector(detector) if isinstance(detector, str) else detector
         self.scale = scale
         self.history.clear()
         self.log.clear()
@@ -279,6 +279,16 @@ class NeedleSession:
             self.problem = str(error)
             return Guidance()
 
+    def forwardable(self) -> NeedleEstimate | None:
+        """The newest measured tip in RAS mm for a robot, not predicted; None when there is none to hand on."""
+        latest = self.stream.latest if self.stream is not None else None
+        if latest is None or latest.estimate.status is not NeedleStatus.SEEN or latest.result.scale is None:
+            return None
+        try:
+            return self._in_scene(latest.estimate, latest)
+        except InputError:
+            return None
+
     # ---- what is to be said
 
     def state(self) -> SessionState:
@@ -326,6 +336,16 @@ class NeedleSession:
     def close(self) -> None:
         """End everything; the nodes stay."""
         self.disconnect()
+
+
+def _detector(name: str) -> Any:
+    """The detector by name; "auto" takes the classical one where the network's file is missing too."""
+    try:
+        return make_detector(name)
+    except InputError:
+        if name != "auto":
+            raise
+        return make_detector("classical")
 
 
 def scaled_matrix(ras_from_image: np.ndarray, scale: PixelScale | None) -> np.ndarray:
