@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from IRAILib.link.replay import ReplayServer
 
 COMMAND = [sys.executable, "-m", "IRAILib.cli.main"]
 LIBRARY = Path(__file__).resolve().parents[2] / "IRAIExtension"
-DEADLINE_S = 40
+DEADLINE_S = 120
 XML = ('<P><CoordinateDefinitions><Transform From="Image" To="Probe" Matrix="0.1 0 0 5 0 0.1 0 6 0 0 0.1 7 0 0 0 1"/>'
        "</CoordinateDefinitions></P>")
 
@@ -142,7 +143,7 @@ def test_monitor_once_as_json_and_as_table():
 
 def test_monitor_lines_and_the_end_of_the_server():
     server = ReplayServer(recording(n=40), loop=True).start()
-    watching = started("monitor", f"127.0.0.1:{server.port}", "--seconds", 4, "--json")
+    watching = started("monitor", f"127.0.0.1:{server.port}", "--seconds", 4, "--json", "--stale", 5)
     first = json.loads(watching.stdout.readline())
     server.close()
     code, out, err = ended(watching)
@@ -163,11 +164,9 @@ def test_monitor_redraws_on_a_terminal():
                                    stdout=theirs, stderr=subprocess.PIPE, env=environment())
         os.close(theirs)
         shown = b""
-        try:
+        with suppress(OSError):  # Linux: the other side has closed
             while chunk := os.read(ours, 4096):
                 shown += chunk
-        except OSError:  # Linux: the other side has closed
-            pass
         os.close(ours)
         _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err

@@ -83,13 +83,26 @@ def test_what_does_not_fit_is_left_out_and_said(tmp_path):
 
 
 def test_nothing_received_leaves_nothing(tmp_path):
-    refused(Recorder(None, tmp_path / "a.igs.mha").stop, "nothing was recorded")
+    recorder = Recorder(None, tmp_path / "a.igs.mha")
+    refused(recorder.stop, "nothing was recorded")
+    recorder.cancel()
     recorder = Recorder(None, tmp_path / "a.igs.mha")
     recorder.take([image(0)])
     recorder.cancel()
     refused(lambda: Recorder(None, tmp_path / "a.avi"), ".igs.mha")
     refused(lambda: Recorder(None, "/proc/nowhere/a.igs.mha"), "can't be recorded")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_fails_at_the_end_loses_nothing(tmp_path):
+    place = tmp_path / "gone"
+    recorder = Recorder(None, place / "a.seq.nrrd")  # Slicer's sequence needs images, so writing this one fails
+    recorder.take([Transform(pose(k), device="ProbeToTracker", time_s=50.0 + k) for k in range(3)])
+    refused(recorder.stop, "tracker-only")
+    assert recorder.stop(tmp_path / "b.igs.mha").frames == 3
+    np.testing.assert_array_equal(read_sequence(tmp_path / "b.igs.mha").transforms["ProbeToTracker"],
+                                  [pose(k) for k in range(3)])
+    assert not list(place.iterdir())
 
 
 def test_tools_of_tracking_data_and_the_limit(tmp_path):

@@ -20,7 +20,7 @@ from IRAILib.link.replay_frames import find_chain, read_plus_config, split_name
 from scipy.spatial.transform import Rotation
 
 IMAGE_TO_PROBE = np.array([[0.0, 0.08, 0, 15.0], [-0.084, 0, 0, 49.0], [0, 0, 0.08, -8.6], [0, 0, 0, 1]])
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def refused(call, *words):
@@ -299,15 +299,12 @@ def states(monitor):
 
 
 def test_the_monitor_shows_a_lost_tool_as_lost():
-    sequence = recording(n=300, step_s=0.02)
-    sequence.status["StylusToTracker"][20:] = ["MISSING"] * 280
+    sequence = recording(n=3000, step_s=0.02)
+    sequence.status["StylusToTracker"][100:] = ["MISSING"] * 2900
     server = ReplayServer(sequence, wait_client=True).start()
     with LinkClient("127.0.0.1", server.port, **monitor_options()) as client:
         monitor = LinkMonitor(client, stale_s=0.3)
-        end = time.monotonic() + DEADLINE_S
-        while server.frame_number < 15 and time.monotonic() < end:
-            monitor.look(0.02)
-        assert states(monitor)["StylusToTracker"] == "ok"
+        until(lambda: monitor.look(0.02) is not None and states(monitor).get("StylusToTracker") == "ok")
         expected = {"Image": "ok", "ProbeToTracker": "ok", "ReferenceToTracker": "ok", "StylusToTracker": "lost"}
         until(lambda: monitor.look(0.02) is not None and states(monitor) == expected)
         report = monitor.report()
@@ -322,9 +319,7 @@ def test_the_monitor_shows_a_lost_tool_as_lost():
         assert 0 < probe.rate_hz < 100
         assert probe.latency_p50_ms <= probe.latency_p95_ms
         server.close()
-        while set(states(monitor).values()) != {"lost"} and time.monotonic() < end:
-            monitor.look(0.02)
-        assert set(states(monitor).values()) == {"lost"}
+        until(lambda: monitor.look(0.02) is not None and set(states(monitor).values()) == {"lost"})
         assert "nothing" not in render_table(monitor.report())
         assert monitor.report().to_dict()["devices"]
 

@@ -143,8 +143,8 @@ def test_a_recording_played_and_recorded_is_the_same(plus, tmp_path):
                        fifo_types={"IMAGE", "TRANSFORM"}) as server,
           LinkClient("127.0.0.1", server.port, **record_options()) as client):
         recorder = Recorder(client, tmp_path / "a.igs.mha").start()
-        assert server.wait(30)
-        end = time.monotonic() + 20
+        assert server.wait(60)
+        end = time.monotonic() + 60
         while recorder.frames < len(first) and time.monotonic() < end:
             time.sleep(0.01)
         recorder.stop()
@@ -172,7 +172,7 @@ def test_an_invalid_tool_of_a_recording_stays_silent(plus):
             "Probe")) as server:
         client = pyigtl.OpenIGTLinkClient("127.0.0.1", server.port)
         try:
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while len(heard.get("Image_Reference", [])) < 5 and time.monotonic() < end:
                 for message in client.get_latest_messages():
                     heard.setdefault(message.device_name, []).append(message)

@@ -7,10 +7,13 @@ import json
 import math
 import signal
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..geometry import InputError
@@ -67,10 +70,13 @@ def record(arguments: argparse.Namespace, host: str, port: int) -> int:
             _record_until(recorder, end_s, reconnect=arguments.reconnect)
         except KeyboardInterrupt:
             status = 130
+            if not recorder.frames and not recorder.poses:
+                recorder.cancel()
+                raise
         except BaseException:
             recorder.cancel()
             raise
-        recording = recorder.stop()
+        recording = _stored(recorder)
     _say_recording(recording)
     return status
 
@@ -84,6 +90,23 @@ def _record_until(recorder: Recorder, end_s: float, *, reconnect: bool) -> None:
             print(f"\r{recorder.frames} images, {recorder.poses} poses ", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print(file=sys.stderr)
+
+
+def _stored(recorder: Recorder) -> Recording:
+    """Write the recording; impatience (a second Ctrl-C) doesn't lose it, and a full disk sends it elsewhere."""
+    waiting = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if waiting else None
+    try:
+        return recorder.stop()
+    except InputError:
+        elsewhere = Path(tempfile.gettempdir()) / f"{uuid.uuid4().hex[:8]}-{recorder.path.name}"
+        if not recorder.frames and not recorder.poses:
+            raise
+        return recorder.stop(elsewhere)
+    finally:
+        recorder.cancel()
+        if waiting:
+            signal.signal(signal.SIGINT, before)
 
 
 def _say_recording(recording: Recording) -> None:

@@ -19,6 +19,7 @@ from .headers import MAX_IMAGE_BYTES, damaged
 
 CHUNK = 2**20
 DEFLATE_BEST = 1032
+LEVEL = 3  # of speckle 0.4 % larger than level 6, and 2.4 times as fast
 RAW, ZLIB, GZIP = "raw", "zlib", "gzip"
 
 
@@ -100,7 +101,7 @@ def _packed(frames: np.ndarray, encoding: str) -> Iterator[bytes | memoryview]:
     if encoding == RAW:
         yield from plain
         return
-    engine = zlib.compressobj(level=6, wbits=31 if encoding == GZIP else 15)
+    engine = zlib.compressobj(level=LEVEL, wbits=31 if encoding == GZIP else 15)
     for frame in plain:
         yield engine.compress(frame)
     yield engine.flush()

@@ -132,21 +132,24 @@ class Recorder:
         self._end()
         self._spool.remove()
 
-    def stop(self) -> Recording:
-        """Write the file. Raises InputError: nothing was received, or the place can't be written to."""
+    def stop(self, path: str | Path | None = None) -> Recording:
+        """Write the file (to another `path` if one is given); after it nothing temporary is left.
+
+        Raises InputError: nothing was received, or the place can't be written to. What was received is then still
+        there: call it again with another path, or `cancel`.
+        """
         if self._done is not None:
             return self._done
         self._end()
-        try:
-            with self._lock:
-                sequence = self._sequence()
-                dropped = 0 if self.client is None else self.client.status().dropped
-                write_sequence(self.path, sequence, compress=self.compress)
-                said = sequence.to_dict()
-                self._done = Recording(str(self.path), len(sequence), said["duration_s"], said["size"], said["tools"],
-                                       dict(self.skipped), dropped, self.losses, self.note)
-                del sequence
-        finally:
+        self.path = self.path if path is None else Path(path)
+        with self._lock:
+            sequence = self._sequence()
+            dropped = 0 if self.client is None else self.client.status().dropped
+            write_sequence(self.path, sequence, compress=self.compress)
+            said = sequence.to_dict()
+            self._done = Recording(str(self.path), len(sequence), said["duration_s"], said["size"], said["tools"],
+                                   dict(self.skipped), dropped, self.losses, self.note)
+            del sequence  # the memory map of the pixels
             self._spool.remove()
         return self._done
 
