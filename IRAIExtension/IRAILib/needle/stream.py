@@ -15,7 +15,7 @@ from ..geometry import InputError, NeedleEstimate
 from .live import LatencyBudget, LivePipeline, LiveResult
 
 LOGGER = logging.getLogger("IRAI.needle")
-POLL_S = 0.05
+POLL_S = 0.005  # another reader of the same link may have answered the bell first
 MAX_CLOCK_OFFSET_S = 5.0  # a sender whose clock is further off than this gives no latency, only times
 
 
