@@ -8,7 +8,6 @@ so no more than that one stands before a command.
 from __future__ import annotations
 
 import logging
-import selectors
 import socket
 import threading
 import time
@@ -21,7 +20,7 @@ from .framing import Frame, ProtocolError, StallError
 from .options import LinkOptions
 from .receive import PeerClosed, Receiver
 from .slots import Inbox, Outbox, Outgoing
-from .sockets import Waker, gathered_send, prepare
+from .sockets import Poll, Waker, gathered_send, prepare
 
 READ_BURST = 16  # reads before the wire is served
 SEND_BURST_S = 0.005
@@ -114,8 +113,7 @@ class Connection:
         Returns: why it ended (ProtocolError, PeerClosed, OSError ...); None when `stop` was called.
         """
         try:
-            with selectors.DefaultSelector() as selector:
-                self._loop(selector)
+            self._loop(Poll(self._sock, self._waker))
         except (PeerClosed, ProtocolError, OSError) as error:
             return error
         except Exception as error:
@@ -125,36 +123,26 @@ class Connection:
             self._close()
         return None
 
-    def _loop(self, selector: selectors.BaseSelector) -> None:
-        selector.register(self._waker.receiver, selectors.EVENT_READ)
-        selector.register(self._sock, selectors.EVENT_READ)
-        interest = selectors.EVENT_READ
+    def _loop(self, poll: Poll) -> None:
         while not self._stopping:
-            readable, writable, emptied = False, False, True
-            for key, events in selector.select(self._wait_s()):
-                if key.fileobj is self._sock:
-                    readable, writable = bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)
-                else:
-                    self._waker.clear()
-            if readable:
-                emptied = self._read()
-            with self._lock:
-                self._pump(self._options.clock() + SEND_BURST_S)
-                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._flight or self._outbox else 0)
+            readable, writable = poll.wait(self._wait_s())
+            emptied = self._read() if readable else True
+            if self._flight or self._outbox:
+                with self._lock:
+                    self._pump(self._options.clock() + SEND_BURST_S)
             if self._failure is not None:
                 raise self._failure
             if emptied:
                 self._check(writable)
-            if wanted != interest:
-                selector.modify(self._sock, wanted)
-                interest = wanted
+            poll.writing(bool(self._flight or self._outbox))
         self._linger()
 
     def _read(self) -> bool:
         """True when everything that had come was read."""
         for _ in range(READ_BURST):
             try:
-                self._receiver.read(self._sock)
+                if self._receiver.read(self._sock):
+                    return True
             except (BlockingIOError, InterruptedError):
                 return True
         return False

@@ -18,7 +18,7 @@ from .framing import (
 )
 from .options import LinkOptions
 
-CHUNK = 1 << 16
+CHUNK = 1 << 14
 DIRECT = CHUNK // 2  # a body larger than this is received where it will stay
 SLOWEST_BYTES_S = 64 << 10  # a body that comes slower than this, on the whole, is a stall
 
@@ -45,15 +45,15 @@ class Receiver:
         self._progress_s = 0.0
         self.messages = self.octets = 0
 
-    def read(self, sock: socket.socket) -> int:
-        """One read of what has come; the number of bytes.
+    def read(self, sock: socket.socket) -> bool:
+        """One read of what has come; True when there was less than room for, so that nothing is left for now.
 
         Raises:
             ProtocolError: the bytes are no OpenIGTLink, or end too soon. PeerClosed: they ended well.
             BlockingIOError: nothing there. OSError: the connection broke.
         """
         target = self._chunk[self._end:] if self._body is None else self._body[self._have:]
-        count = sock.recv_into(target)
+        room, count = target.nbytes, sock.recv_into(target)
         if count == 0:
             raise self._ended()
         self.octets += count
@@ -67,7 +67,7 @@ class Receiver:
             self._have += count
             if self._have == self._body.nbytes:
                 self._finish(self._body)
-        return count
+        return count < room
 
     def deadline(self) -> float | None:
         """When the message that has begun must have gone on; None between messages."""

@@ -45,7 +45,9 @@ class Bell:
     def wait(self, timeout_s: float | None) -> bool:
         """True when it rang since somebody last waited or fetched."""
         with self._condition:
-            rang = self._condition.wait_for(lambda: self._rung != self._heard, timeout_s)
+            if self._rung == self._heard:
+                self._condition.wait(timeout_s)  # nothing wakes it but `ring`, or the end of the time
+            rang = self._rung != self._heard
             self._heard = self._rung
             return rang
 

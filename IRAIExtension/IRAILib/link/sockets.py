@@ -6,8 +6,10 @@ import errno
 import ipaddress
 import os
 import queue
+import select
 import selectors
 import socket
+import sys
 import threading
 import time
 
@@ -32,7 +34,12 @@ def prepare(sock: socket.socket) -> None:
 
 
 def enlarge(sock: socket.socket) -> None:
-    """Ask for large buffers; of a listening socket, for those of its connections."""
+    """Ask for large buffers; of a listening socket, for those of its connections.
+
+    Linux grows them by itself, further than it lets anyone ask for, and stops doing so once it was asked.
+    """
+    if sys.platform == "linux":
+        return
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         if sock.getsockopt(socket.SOL_SOCKET, option) < BUFFER_BYTES:
             sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
@@ -40,12 +47,10 @@ def enlarge(sock: socket.socket) -> None:
 
 def gathered_send(sock: socket.socket, parts: list[memoryview]) -> int:
     """Send a slice of `parts` and take it off them; the number of bytes. Raises what the socket raises."""
-    batch, size = [], 0
-    for part in parts[:MOST_PARTS]:
-        batch.append(part[:SLICE_BYTES - size])
-        size += batch[-1].nbytes
-        if size >= SLICE_BYTES:
-            break
+    if len(parts) <= MOST_PARTS and sum(part.nbytes for part in parts) <= SLICE_BYTES:
+        batch = parts
+    else:
+        batch = _slice(parts)
     if hasattr(sock, "sendmsg"):
         count = sock.sendmsg(batch)
     else:  # Windows
@@ -56,6 +61,17 @@ def gathered_send(sock: socket.socket, parts: list[memoryview]) -> int:
     if left:
         parts[0] = parts[0][left:]
     return count
+
+
+def _slice(parts: list[memoryview]) -> list[memoryview]:
+    batch: list[memoryview] = []
+    size = 0
+    for part in parts[:MOST_PARTS]:
+        batch.append(part[:SLICE_BYTES - size])
+        size += batch[-1].nbytes
+        if size >= SLICE_BYTES:
+            break
+    return batch
 
 
 class Waker:
@@ -89,6 +105,41 @@ class Waker:
         self._closed = True
         self.receiver.close()
         self._sender.close()
+
+
+class Poll:
+    """Waits for one connection and the ring of its waker; `selectors` would cost more than the message itself."""
+
+    def __init__(self, sock: socket.socket, waker: Waker):
+        self._sock, self._waker = sock, waker
+        self._writing = False
+        self._ring = waker.receiver.fileno()
+        self._poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
+        if self._poll is not None:
+            self._poll.register(sock, select.POLLIN)
+            self._poll.register(waker.receiver, select.POLLIN)
+
+    def writing(self, wanted: bool) -> None:
+        """Whether to wait for room to write, too."""
+        if wanted != self._writing and self._poll is not None:
+            self._poll.modify(self._sock, select.POLLIN | (select.POLLOUT if wanted else 0))
+        self._writing = wanted
+
+    def wait(self, timeout_s: float) -> tuple[bool, bool]:
+        """(something to read or the end, room to write)."""
+        if self._poll is None:
+            ready, room, failed = select.select([self._sock, self._waker.receiver], [self._sock] * self._writing,
+                                                [self._sock], timeout_s)
+            if self._waker.receiver in ready:
+                self._waker.clear()
+            return self._sock in ready or bool(failed), bool(room)
+        readable = writable = False
+        for number, events in self._poll.poll(1000 * timeout_s):
+            if number == self._ring:
+                self._waker.clear()
+            else:
+                readable, writable = bool(events & ~select.POLLOUT), bool(events & select.POLLOUT)
+        return readable, writable
 
 
 def resolved(host: str, port: int, timeout_s: float, closing: threading.Event) -> list[tuple[int, tuple]]:
