@@ -48,8 +48,8 @@ def scans(data: Path) -> dict[str, Volume]:
 def needles(data: Path, volumes: int = VOLUMES) -> list[str]:
     """Errors of all needles of a row; a needle counts as found when a tip lies within 15 mm of its own."""
     lines = ["Needles of 1.1 to 2.4 mm (steel, titanium) from the air through the skin into soft tissue, 1 to 4 a "
-             f"scan, seed {SEED}. Tip, chord and curve: median / P95 / worst of the needles found. Chord: angle between the "
-             "found and the true line from skin side to tip. 'second painter': plain super-sampling and skimage's "
+             f"scan, seed {SEED}. Tip, chord and curve: median / P95 / worst of the needles found. Chord: angle from "
+             "the true line. 'second painter': plain super-sampling and skimage's "
              "radon, no code shared with the library's.", "",
              "| scan | needles | painter | found | false | tip mm | chord deg | curve mm | in 1 SD / 2 SD | s a scan |",
              "|---|---|---|---|---|---|---|---|---|---|"]
