@@ -108,6 +108,7 @@ class RobotMachine:
     emergency_confirmed: bool = False
     position: np.ndarray | None = None
     position_s: float | None = None
+    position_stamp_s: float | None = None
     position_fault: str = ""
     on_event: Callable[[str], None] | None = None
     _count: int = 0

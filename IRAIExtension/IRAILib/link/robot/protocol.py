@@ -102,7 +102,10 @@ class Timeouts:
 
 @dataclass(frozen=True, eq=False)
 class RobotMessage:
-    """One message of the protocol; `kind` is STRING (text), STATUS (code, subcode, error_name, text) or TRANSFORM."""
+    """One message of the protocol; `kind` is STRING (text), STATUS (code, subcode, error_name, text) or TRANSFORM.
+
+    `time_s`: the sender's time stamp, seconds since 1970, or None.
+    """
 
     kind: str
     device: str
@@ -111,6 +114,7 @@ class RobotMessage:
     subcode: int = 0
     error_name: str = ""
     matrix: np.ndarray | None = None
+    time_s: float | None = None
 
     def __str__(self) -> str:
         if self.kind == "STATUS":

@@ -133,6 +133,8 @@ def _current_phase(machine: RobotMachine, message: RobotMessage, now: float) -> 
 def _left_without_us(machine: RobotMachine, before: Phase, phase: Phase, now: float) -> list[Outgoing]:
     """The robot changed its phase without being asked. If it moves now, that is a fault."""
     moving = phase is Phase.MOVE_TO_TARGET
+    if before is Phase.UNDEFINED and not moving:
+        return []  # after a connection or a time-out: it tells where it is
     machine.may_be_moving = moving or machine.may_be_moving
     reason = f"the robot went from {before.value} to {phase.value} without being asked"
     return machine.fail(reason, now, machine.pending, unsure=moving)
@@ -287,14 +289,22 @@ def _position(machine: RobotMachine, message: RobotMessage, now: float) -> list[
         return _position_fault(machine, "the needle position isn't a rigid pose", now)
     if machine.position is not None and machine.position_s is not None:
         step = float(np.linalg.norm(matrix[:3, 3] - machine.position[:3, 3]))
-        if step > JUMP_SLACK_MM + JUMP_SPEED_MM_S * max(now - machine.position_s, 0.0):
+        if step > JUMP_SLACK_MM + JUMP_SPEED_MM_S * _between_s(machine, message, now):
             return _position_fault(machine, f"the needle position jumped by {step:.1f} mm", now)
-    machine.position, machine.position_s = np.array(matrix, float), now
+    machine.position, machine.position_s, machine.position_stamp_s = np.array(matrix, float), now, message.time_s
     pending = machine.pending
     if pending is not None and pending.kind in ("CMD", "RETRACT") and pending.stage == "result" \
             and pending.phase is Phase.MOVE_TO_TARGET:
         pending.deadline_s = now + machine.timeouts.result_s
     return []
+
+
+def _between_s(machine: RobotMachine, message: RobotMessage, now: float) -> float:
+    """Time between two positions: of arrival, or of their stamps where the network bunched them, 1 s of it at most."""
+    arrived = 0.0 if machine.position_s is None else max(now - machine.position_s, 0.0)
+    if message.time_s is None or machine.position_stamp_s is None:
+        return arrived
+    return max(arrived, min(float(message.time_s) - float(machine.position_stamp_s), 1.0))
 
 
 def _position_fault(machine: RobotMachine, reason: str, now: float) -> list[Outgoing]:

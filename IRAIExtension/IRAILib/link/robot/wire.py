@@ -29,5 +29,5 @@ def from_link(message: Any) -> RobotMessage | None:
         return RobotMessage("STATUS", message.device, text=message.text, code=message.code, subcode=message.subcode,
                             error_name=message.error_name)
     if isinstance(message, Transform):
-        return RobotMessage("TRANSFORM", message.device, matrix=message.matrix)
+        return RobotMessage("TRANSFORM", message.device, matrix=message.matrix, time_s=message.time_s)
     return None
