@@ -24,11 +24,12 @@ SEARCH_SIDE_PX = 128  # side of the image that lines are searched in
 PROFILE_SIDE_PX = 320  # side of the image that profiles are read in
 CORE_HALF_PX = (1.5, 3.0, 6.0)  # half widths of a shaft tried in the profile image
 TOUCH = 0.035  # of the image's diagonal: an end this near to the border touches it
+CANDIDATES = 10
 MIN_LENGTH = 0.12  # of the image's diagonal
 MIN_VISIBLE = 0.3  # of the way from the border to the tip
 TILT_DEG = 8.0  # flatter than this, depth doesn't tell which end is the tip
 # Logistic weights of (intercept, evidence, contrast, occupancy, flatness, edge, length, change); see Docs/validation.md
-WEIGHTS = (-6.0, 0.45, 1.2, 3.0, -2.0, -2.0, 3.0, 0.3)
+WEIGHTS = (-6.0, 0.45, 1.2, 3.0, -2.0, -2.0, 3.0, 0.3, 2.0, -2.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,13 @@ class ClassicalDetector:
 
     def best_candidate(self, frames: np.ndarray) -> tuple[Candidate, np.ndarray, int] | None:
         """The most confident line with its origin and factor to full pixels, found or not; None without any."""
+        candidates, origin, factor = self.candidates(frames)
+        if not candidates:
+            return None
+        return max(candidates, key=lambda candidate: candidate.confidence), origin, factor
+
+    def candidates(self, frames: np.ndarray) -> tuple[list[Candidate], np.ndarray, int]:
+        """All lines looked at in the newest frame; origin and factor that bring them to full pixels."""
         region = self.region(frames)
         x0, y0, x1, y1 = region.box
         cropped = frames[:, y0:y1 + 1, x0:x1 + 1]
@@ -131,11 +139,8 @@ class ClassicalDetector:
         pieces = line_pieces(ridge_image(searched, 1.2, None if mask is None else _shrunk(mask, coarse) > 0.5),
                              layer_weight=0.5)
         smooth = ndimage.gaussian_filter(image, 0.8)
-        candidates = [_examined(smooth, change, piece, coarse) for piece in _distinct(pieces, 6)]
-        known = [candidate for candidate in candidates if candidate is not None]
-        if not known:
-            return None
-        return max(known, key=lambda candidate: candidate.confidence), np.array([x0, y0], float), factor
+        candidates = [_examined(smooth, mask, change, piece, coarse) for piece in _distinct(pieces, CANDIDATES)]
+        return ([candidate for candidate in candidates if candidate is not None], np.array([x0, y0], float), factor)
 
 
 def _shrunk(image: np.ndarray, factor: int) -> np.ndarray:
@@ -186,9 +191,11 @@ class _Profile:
     half: float
 
 
-def _profile(image: np.ndarray, line: FittedLine, half: float) -> _Profile | None:
+def _profile(image: np.ndarray, mask: np.ndarray | None, line: FittedLine, half: float) -> _Profile | None:
     """Core minus flanks along the line from border to border, or None when too little of it lies inside."""
     first, last = _clipped(line.point, line.direction, image.shape)
+    if mask is not None and last - first >= 16:
+        first, last = _inside(mask, line, first, last)
     if last - first < 16:
         return None
     start = line.point + first * line.direction
@@ -209,6 +216,16 @@ def _profile(image: np.ndarray, line: FittedLine, half: float) -> _Profile | Non
     shift = outer + width // 2
     edge = np.abs(flank[:, middle + shift] - flank[:, middle - shift])
     return _Profile(contrast[:, middle], contrast[:, usable], edge, core[:, middle], start, half)
+
+
+def _inside(mask: np.ndarray, line: FittedLine, first: float, last: float) -> tuple[float, float]:
+    """The same distances, from where the line enters the mask to where it leaves it for good."""
+    places = np.arange(first, last, 1.0)
+    x, y = (np.round(line.point[axis] + places * line.direction[axis]).astype(int) for axis in (0, 1))
+    within = np.flatnonzero(mask[np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)])
+    if len(within) == 0:
+        return 0.0, 0.0
+    return float(places[within[0]]), float(places[within[-1]])
 
 
 def _clipped(point: np.ndarray, direction: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float]:
@@ -267,31 +284,52 @@ def _tip_position(contrast: np.ndarray, first: int, last: int, noise: float) -> 
 CORRELATED = 4.0  # samples of a profile that share their speckle
 
 
-def _examined(image: np.ndarray, change: np.ndarray | None, piece: Piece, coarse: int) -> Candidate | None:
+def _examined(image: np.ndarray, mask: np.ndarray | None, change: np.ndarray | None, piece: Piece,
+              coarse: int) -> Candidate | None:
     """The piece refined at the profile's resolution, its two ends told apart, and what speaks for it."""
     offset = (coarse - 1) / 2.0
     line = refine_line(image, piece.start * coarse + offset, piece.end * coarse + offset, 3.0 * coarse)
-    best: tuple[float, _Profile, int, int, float, float] | None = None
-    for half in CORE_HALF_PX:
-        profile = _profile(image, line, half)
-        if profile is None:
-            continue
-        sigma = 1.4826 * float(np.median(np.abs(profile.noise))) + 0.5
-        first, last = _segment(profile.contrast, sigma)
-        mean = float(profile.contrast[first:last + 1].mean())
-        null = profile.noise[first:last + 1].mean(0)
-        evidence = (mean - float(np.median(null))) / (float(np.std(null)) + 0.5 + 0.02 * mean)
-        value = evidence * math.sqrt(last - first + 1.0)
-        if best is None or value > best[0]:
-            best = (value, profile, first, last, sigma, evidence)
-    if best is None:
+    read = max((_read(image, mask, line, half) for half in CORE_HALF_PX), key=lambda read: -1.0 if read is None
+               else read.value)
+    if read is None:
         return None
-    return _candidate(image, change, line, *best[1:])
+    begin = read.profile.start
+    line = refine_line(image, begin + read.first * line.direction, begin + read.last * line.direction,
+                       2.0 * read.profile.half + 2.0)  # once more, along what was found
+    read = _read(image, mask, line, read.profile.half)
+    return None if read is None else _candidate(image, change, line, read)
 
 
-def _candidate(image: np.ndarray, change: np.ndarray | None, line: FittedLine, profile: _Profile, first: int,
-               last: int, sigma: float, evidence: float) -> Candidate | None:
+@dataclass(frozen=True)
+class _Reading:
+    """A profile, its brightest stretch, its noise, and by how many deviations it stands out from parallel lines."""
+
+    profile: _Profile
+    first: int
+    last: int
+    sigma: float
+    evidence: float
+
+    @property
+    def value(self) -> float:
+        return max(self.evidence, 0.0) * math.sqrt(self.last - self.first + 1.0)
+
+
+def _read(image: np.ndarray, mask: np.ndarray | None, line: FittedLine, half: float) -> _Reading | None:
+    profile = _profile(image, mask, line, half)
+    if profile is None:
+        return None
+    sigma = 1.4826 * float(np.median(np.abs(profile.noise))) + 0.5
+    first, last = _segment(profile.contrast, sigma)
+    mean = float(profile.contrast[first:last + 1].mean())
+    null = profile.noise[first:last + 1].mean(0)
+    evidence = (mean - float(np.median(null))) / (float(np.std(null)) + 0.5 + 0.02 * abs(mean))
+    return _Reading(profile, first, last, sigma, evidence)
+
+
+def _candidate(image: np.ndarray, change: np.ndarray | None, line: FittedLine, read: _Reading) -> Candidate | None:
     """The segment as a needle: which end is the tip, where it is; None when it can't be a needle with its tip in."""
+    profile, first, last, sigma = read.profile, read.first, read.last, read.sigma
     diagonal = math.hypot(*image.shape)
     if last - first < MIN_LENGTH * diagonal:
         return None
@@ -319,10 +357,11 @@ def _candidate(image: np.ndarray, change: np.ndarray | None, line: FittedLine, p
         x, y = np.clip(np.round(tip - 2.0 * direction).astype(int), 0, [image.shape[1] - 1, image.shape[0] - 1])
         moved = min(max(float(change[y, x]), 0.0), 5.0)
     features = np.array([
-        min(evidence, 12.0), min(float(used.mean()) / local, 2.5), float(on.mean()),
+        min(read.evidence, 12.0), min(float(used.mean()) / local, 2.5), float(on.mean()),
         max(0.0, 1.0 - angle / TILT_DEG),
         min(float(profile.edge[segment].mean()) / (float(profile.contrast[segment].mean()) + 1.0), 2.0),
-        min((last - first) / diagonal, 0.6), moved])
+        min((last - first) / diagonal, 0.6), moved, min(visible, 1.0), max(0.0, (angle - 60.0) / 30.0),
+        tip[1] / image.shape[0], profile.half])
     refined = replace(line, direction=direction)
     return Candidate(refined, start + first * direction, tip, sigma_along, min(visible, 1.0), profile.half, features)
 
