@@ -20,7 +20,7 @@ from link_raw_peer import RawServer, raw_client, read_message, resident_bytes, s
 LIBRARY = Path(__file__).resolve().parents[2] / "IRAIExtension"
 FAST = {"backoff_s": (0.005, 0.02)}
 SMALL = 4096  # receive buffer of a peer that does not read
-MORE_THAN_BUFFERS_HOLD = (40, 1000, 1000)
+MORE_THAN_BUFFERS_HOLD = (8, 1000, 1000)
 
 
 def scan(device: str, value: int) -> Image:

@@ -245,10 +245,10 @@ class LinkServer:
         with self._lock:
             full = len(self._peers) >= self.options.max_clients
         if full:
-            sock.close()
             self._refused_clients += 1
             self.last_error = f"OpenIGTLink: {address} was refused, {self.options.max_clients} clients are connected"
             log.warning(self.last_error)
+            sock.close()
             return
         number = next(self._numbers)
         peer = Peer(self.options, self._bell, self._pool, number)
