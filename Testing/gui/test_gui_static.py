@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.parent.name for path in ROOT.glob("*/CMakeLists.txt")
                  if (path.parent / "Resources" / "UI" / f"{path.parent.name}.ui").is_file())
 SIGNALS = {
-    "QPushButton": {"clicked(bool)", "clicked()", "toggled(bool)"},
+    "QPushButton": {"clicked(bool)", "clicked()", "toggled(bool)", "pressed()", "released()"},
     "QComboBox": {"currentIndexChanged(int)"},
     "QCheckBox": {"toggled(bool)"},
     "ctkSliderWidget": {"valueChanged(double)"},

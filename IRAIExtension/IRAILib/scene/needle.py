@@ -7,6 +7,7 @@ shadow for a short while, marked LOST, and is then taken away.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ SHADOW_S = 3.0
 """A lost needle's grey shadow is taken away after so long: tissue has moved on."""
 STALE_S = 0.5
 """An estimate that is older is shown as lost, whatever it said of itself: nobody looks any more."""
+FRESH_S, COAST_S = 0.2, 0.6
+"""Age up to which a tip is seen, and predicted: as the track filter has it."""
 SIGMAS_DRAWN = 2.0
 MIN_AXIS_MM = 0.2
 """Shortest half axis of the uncertainty that is drawn: across an image plane none is known."""
@@ -67,6 +70,16 @@ def in_ras(estimate: NeedleEstimate, volume=None) -> NeedleEstimate:
         spacing = np.array(volume.GetSpacing())
         matrix = matrix @ np.diag([*(1.0 / spacing), 1.0])
     return estimate.mapped(matrix, "RAS", "mm")
+
+
+def aged(estimate: NeedleEstimate, seconds: float) -> NeedleEstimate:
+    """An estimate `seconds` later without a newer picture: measured becomes predicted, predicted becomes lost."""
+    age = estimate.age_s + max(seconds, 0.0)
+    if not estimate.found or age <= FRESH_S:
+        return replace(estimate, age_s=age)
+    if age <= COAST_S:
+        return replace(estimate, status=NeedleStatus.COASTING, age_s=age)
+    return replace(estimate, status=NeedleStatus.LOST, age_s=age, tip=None, direction=None, curve=None, covariance=None)
 
 
 class NeedleView:

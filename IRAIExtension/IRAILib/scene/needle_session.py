@@ -22,7 +22,7 @@ from .link import LinkBridge
 from .link_record import SequenceRecorder
 from .link_status import is_live
 from .link_store import LinkSettings, connect
-from .needle import NeedleView, status_text
+from .needle import NeedleView, aged, status_text
 from .needle_guidance import Guidance, TipHistory, guidance, plan_from_node
 from .nodes import world_from_node
 
@@ -227,7 +227,7 @@ class NeedleSession:
         shown = latest is self._shown
         if not shown:
             self._arrivals = [t for t in self._arrivals if now - t <= RATE_WINDOW_S] + [now]
-        estimate = stream.estimate_at()
+        estimate = self._now(stream, latest)
         try:
             mapped = self._in_scene(estimate, latest)
             if not shown:
@@ -237,7 +237,7 @@ class NeedleSession:
             self.view.tick(now)
             return
         self._estimate = mapped
-        as_mm = mapped if mapped.units == "mm" else replace(mapped, units="mm")
+        as_mm = mapped if mapped.units == "mm" else replace(mapped, units="mm")  # drawn where its picture is drawn
         self.view.show(as_mm, now)
         self._guidance = self._measured(mapped)
         if not shown:
@@ -245,6 +245,13 @@ class NeedleSession:
             self._budget = latest.result.budget
             if self.render is not None:
                 self._budget = replace(self._budget, render_ms=self.render())
+
+    def _now(self, stream: NeedleStream, latest: StreamResult) -> NeedleEstimate:
+        """The needle at display time. While the detector works its track can't be asked: then the newest answer
+        ages, so that a slow detector never holds up the window."""
+        if stream._lock.locked():
+            return aged(latest.estimate, self.clock() - latest.received_s)
+        return stream.estimate_at()
 
     def _note(self, estimate: NeedleEstimate) -> None:
         if estimate.units == "mm":

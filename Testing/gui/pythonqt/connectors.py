@@ -41,6 +41,8 @@ def connector_for(widget, annotation) -> GuiConnector:
         return WidgetConnector(widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode)
     if type(widget) is ctkSliderWidget and kind in (int, float):
         return WidgetConnector(widget.valueChanged, lambda: kind(widget.value), widget.setValue)
+    if type(widget) in (QtWidgets.QSpinBox, QtWidgets.QDoubleSpinBox) and kind in (int, float):
+        return WidgetConnector(widget.valueChanged, lambda: kind(widget.value), widget.setValue)
     if type(widget) is QtWidgets.QCheckBox and kind is bool:
         return WidgetConnector(widget.toggled, lambda: widget.checked, widget.setChecked)
     if type(widget) is QtWidgets.QLineEdit and kind is str:
