@@ -115,7 +115,7 @@ class Connection:
         try:
             self._loop(Poll(self._sock, self._waker))
         except (PeerClosed, ProtocolError, OSError) as error:
-            return error
+            return None if self._stopping else error  # the goodbye came too late for the peer
         except Exception as error:
             log.exception("OpenIGTLink: a received message could not be handled; the connection is dropped")
             return error
