@@ -59,7 +59,7 @@ def find_catheter(frames: np.ndarray, *, mm_per_px: float | None = None, previou
         strength = strength + _near(previous.curve[:, :2] / scale, strength.shape) * (strength > 1.0)
     base = {"time_s": time_s, "frame": "Detector", "units": "px" if mm_per_px is None else "mm", "modality": "XA",
             "method": METHOD, "validated_on": VALIDATED_ON}
-    line = _best_line(Ridges(strength, ridges.angle, ridges.field))
+    line = _best_line(Ridges(strength, ridges.contrast, ridges.angle, ridges.field))
     if line is None:
         return NeedleEstimate(NeedleStatus.ABSENT, **base)
     tip = _tip(stack[-1], line.path)
@@ -118,7 +118,8 @@ def _best_line(ridges: Ridges) -> _Line | None:
         if path is None:
             return None
         whole = path
-        path, along = _cut(path, ndimage.map_coordinates(ridges.strength, path[:, ::-1].T, order=1))
+        path = _cut(path, ndimage.map_coordinates(ridges.contrast, path[:, ::-1].T, order=1))
+        along = ndimage.map_coordinates(ridges.strength, path[:, ::-1].T, order=1)
         inside = ndimage.map_coordinates(rim, path[-1][::-1, None], order=1)[0]
         long_enough = len(path) >= LEAST_LENGTH_PX
         if long_enough and inside > RIM_PX and np.median(along) > LEAST_STRENGTH \
@@ -131,7 +132,7 @@ def _best_line(ridges: Ridges) -> _Line | None:
     return None
 
 
-def _cut(path: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cut(path: np.ndarray, along: np.ndarray) -> np.ndarray:
     """The path up to where it is no longer the same device: far fainter than before, or round a sharp corner."""
     running = ndimage.uniform_filter1d(along, 9, mode="nearest")
     reach = 10
@@ -140,8 +141,8 @@ def _cut(path: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before, after = path[n] - path[n - reach], path[min(n + reach, len(path) - 1)] - path[n]
         cosine = before @ after / (np.linalg.norm(before) * np.linalg.norm(after) + 1e-9)
         if fainter or cosine < CORNER:
-            return path[:n + 1], along[:n + 1]
-    return path, along
+            return path[:n + 1]
+    return path
 
 
 def _traced(strength: np.ndarray, rim: np.ndarray) -> np.ndarray | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 ORIENTATIONS = 16
 LENGTH_PX = 9.0
@@ -23,11 +23,13 @@ class Ridges:
 
     Attributes:
         strength: (h, w) float32 response over the clutter's spread; 0 outside the field.
+        contrast: (h, w) the response itself: grows with the logarithm of what the line takes from the beam.
         angle: (h, w) direction of the line at its best, radians, x to y.
         field: (h, w) bool, what the beam reaches, less a margin.
     """
 
     strength: np.ndarray
+    contrast: np.ndarray
     angle: np.ndarray
     field: np.ndarray
 
@@ -66,7 +68,7 @@ def dark_ridges(frames: np.ndarray) -> Ridges:
     share = np.maximum(ndimage.uniform_filter(field.astype(np.float32), 81), 0.05)
     local = np.sqrt(np.maximum(coarse, 0.0) / share)
     clutter = np.maximum(local, 0.6 * _spread(best, field)) + 1e-9
-    return Ridges(np.where(field, best / clutter, 0.0).astype(np.float32), angle, field)
+    return Ridges(np.where(field, best / clutter, 0.0).astype(np.float32), best, angle, field)
 
 
 def _spread(response: np.ndarray, field: np.ndarray) -> float:
@@ -76,13 +78,13 @@ def _spread(response: np.ndarray, field: np.ndarray) -> float:
 
 def _oriented(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(h, w) strongest response over orientations and widths, and its angle."""
-    shape = tuple(1 << int(np.ceil(np.log2(n + 40))) for n in image.shape)
+    shape = tuple(fft.next_fast_len(n + 40, real=True) for n in image.shape)
     kernels, angles = _kernels(shape)
-    spectrum = np.fft.rfft2(image, shape)
+    spectrum = fft.rfft2(image.astype(np.float32), shape)
     best = np.full(image.shape, -np.inf, np.float32)
     angle = np.zeros(image.shape, np.float32)
     for kernel, theta in zip(kernels, angles, strict=True):
-        response = np.fft.irfft2(spectrum * kernel, shape)[:image.shape[0], :image.shape[1]].astype(np.float32)
+        response = fft.irfft2(spectrum * kernel, shape)[:image.shape[0], :image.shape[1]].astype(np.float32)
         better = response > best
         best[better], angle[better] = response[better], theta
     return best, angle
@@ -91,7 +93,7 @@ def _oriented(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=4)
 def _kernels(shape: tuple[int, int]) -> tuple[list[np.ndarray], list[float]]:
     """Transforms of second derivatives across a line times a Gaussian along it, of equal response to white noise."""
-    y, x = (np.fft.fftfreq(n, 1.0 / n) for n in shape)
+    y, x = (np.fft.fftfreq(n, 1.0 / n).astype(np.float32) for n in shape)
     kernels, angles = [], []
     for theta in np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS:
         along = x[None] * np.cos(theta) + y[:, None] * np.sin(theta)
@@ -100,6 +102,6 @@ def _kernels(shape: tuple[int, int]) -> tuple[list[np.ndarray], list[float]]:
             square = (across / width) ** 2
             kernel = (square - 1.0) * np.exp(-0.5 * square - 0.5 * (along / LENGTH_PX) ** 2)
             kernel /= np.sqrt(np.square(kernel).sum())
-            kernels.append(np.conj(np.fft.rfft2(kernel)).astype(np.complex64))
+            kernels.append(np.conj(fft.rfft2(kernel.astype(np.float32))))
             angles.append(float(theta))
     return kernels, angles
