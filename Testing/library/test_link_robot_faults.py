@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from IRAILib.geometry import InputError, RefusedError
-from IRAILib.link.robot import Phase
+from IRAILib.link.robot import Phase, Timeouts
 from IRAILib.link.robot.faults import KINDS, Fault
 from IRAILib.link.robot.simulator import RobotSimulator
 from robot_cases import pose
@@ -84,14 +84,17 @@ def test_pyigtl_finds_the_transcript_that_the_protocol_demands():
 @pytest.mark.parametrize("kind", ["no-ack", "late-ack", "wrong-ack"])
 @pytest.mark.parametrize("phase", ["PLANNING", "MOVE_TO_TARGET"])
 def test_bad_acknowledgements(kind, phase):
-    with Pair(faults=[Fault.parse(f"{kind}@{phase}")], speed_mm_s=10) as pair:
+    fault = Fault.parse(f"{kind}@{phase}")
+    with Pair(timeouts=Timeouts(), speed_mm_s=10) as pair:
         if phase == "PLANNING":
             pair.go("CALIBRATION")
+            pair.sim.faults = [fault]
             assert "acknowledge" in pair.ask("PLANNING")
         else:
             pair.go("TARGETING")
             pair.robot.send_target(TARGET)
-            pair.robot.wait_answered()
+            assert pair.robot.wait_answered()
+            pair.sim.faults = [fault]
             pair.robot.request(Phase.MOVE_TO_TARGET)
             # no acknowledgement: STOP follows, and where that isn't answered either, EMERGENCY
             assert pair.robot.wait(lambda r: "MOVE_TO_TARGET: " in r.last_error or r.emergency, 5.0)
@@ -129,13 +132,12 @@ def test_faults_while_moving_stop_the_robot(kind, words):
 
 
 def test_a_frozen_stream_is_stale_and_then_stopped():
-    with Pair(speed_mm_s=1) as pair:
-        pair.robot.machine.timeouts = type(pair.robot.machine.timeouts)(0.5, 1.0, 1.0)
+    with Pair(speed_mm_s=1, timeouts=Timeouts(4.0, 4.0, 2.0)) as pair:
         pair.go("MOVE_TO_TARGET")
         assert pair.robot.wait(lambda r: r.position() is not None and not r.position()[2], 3.0)
         pair.sim.faults = [Fault.parse("freeze")]
-        assert pair.robot.wait(lambda r: r.position()[2], 2.0)  # stale within half a second and a poll
-        assert pair.robot.wait(lambda r: pair.sim.phase is Phase.STOP, 3.0)
+        assert pair.robot.wait(lambda r: r.position() and r.position()[2], 2.0)  # stale within half a second and a poll
+        assert pair.robot.wait(lambda r: pair.sim.phase is Phase.STOP, 6.0)
         assert pair.halted()
 
 

@@ -119,6 +119,14 @@ def test_an_unanswered_emergency_stop_survives_a_reconnection():
         assert pair.robot.emergency
 
 
+def test_closing_the_session_stops_a_moving_robot():
+    with Pair(speed_mm_s=5) as pair:
+        pair.go("MOVE_TO_TARGET")
+        pair.robot.close()
+        assert wait_for(lambda: pair.sim.phase is Phase.STOP)
+        assert pair.halted()
+
+
 def test_only_one_client_commands_but_any_may_stop():
     with Pair(speed_mm_s=10) as pair, LinkClient("127.0.0.1", pair.sim.port) as second:
         pair.go("MOVE_TO_TARGET")

@@ -59,8 +59,11 @@ class RobotSession:
         return self
 
     def close(self) -> None:
-        """End the thread. The robot is told nothing; send STOP first if it may be moving."""
+        """End the thread. A robot that may be moving is sent STOP; close the client after it, so that it leaves."""
         self._closing.set()
+        with self._lock:
+            if self.machine.may_be_moving and self.machine.why_not(Phase.STOP) is None and self._alive():
+                self._send(self.machine.request(Phase.STOP, self._clock()))
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(2.0)
 
