@@ -37,6 +37,8 @@ class Ridges:
 def beam_field(frame: np.ndarray) -> np.ndarray:
     """(h, w) bool: what lies inside the collimator. All of it when there is none in view."""
     low, high = np.percentile(frame, [2.0, 90.0])
+    if low > 0.3 * high:  # a collimator's shadow is far darker than any anatomy beside it
+        return ndimage.binary_erosion(np.pad(np.ones(frame.shape, bool), 1), iterations=MARGIN_PX)[1:-1, 1:-1]
     dark = ndimage.gaussian_filter(frame.astype(np.float32), 2.0) < low + 0.06 * (high - low)
     labels, count = ndimage.label(dark)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
