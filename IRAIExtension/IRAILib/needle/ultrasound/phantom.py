@@ -68,7 +68,7 @@ def random_needle(rng: np.random.Generator, geometry: BeamGeometry, domain: Doma
         back = np.arange(0.0, 2.5 * depth + 2 * half, 1.0)
         inside = geometry.inside(*(tip - back[:, None] * direction).T)
         length = float(back[inside][-1]) if inside.any() else 0.0
-        if length >= max(10.0, 0.15 * depth):
+        if length >= max(12.0, 0.18 * depth):
             break
     if outside:
         beyond = np.arange(0.0, 3 * depth + 2 * half, 1.0)
@@ -77,7 +77,7 @@ def random_needle(rng: np.random.Generator, geometry: BeamGeometry, domain: Doma
     bend = draw(rng, domain.bend) * (1 if rng.random() < 0.5 else -1) if rng.random() < 0.45 else 0.0
     gauge = draw(rng, domain.gauge_mm)
     off_tip, slope = _off_plane(rng, domain, slice_mm, length)
-    gaps = [(start := draw(rng, (2, max(length, 4))), start + length * draw(rng, (0.05, 0.3)), -draw(rng, (8, 40)))
+    gaps = [(start := draw(rng, (5, max(length, 7))), start + length * draw(rng, (0.05, 0.3)), -draw(rng, (8, 40)))
             for _ in range(int(rng.integers(1, 4)))] if rng.random() < 0.35 else []
     moving = rng.random() < 0.55
     tail = rng.random() < 0.5
@@ -96,7 +96,7 @@ def _off_plane(rng: np.random.Generator, domain: Domain, slice_mm: float, length
         off = slice_mm * draw(rng, (2.6, 7))
         start = slice_mm * draw(rng, (-0.8, 0.8))  # at the entry
         return sign * off, sign * (off - start) / max(length, 10.0)
-    off = slice_mm * min(abs(rng.normal(0, 0.5)), 1.35)
+    off = slice_mm * min(abs(rng.normal(0, 0.45)), 1.2)
     start = slice_mm * rng.normal(0, 0.6)
     return sign * off, (sign * off - start) / max(length, 10.0)
 
@@ -118,9 +118,9 @@ def random_distractors(rng: np.random.Generator, geometry: BeamGeometry, empty: 
     curves: list[Curve] = []
     kinds = rng.choice(5, size=int(rng.integers(1, 3)), replace=False, p=[0.3, 0.2, 0.15, 0.2, 0.15])
     for kind in kinds:
-        level = 10 ** (draw(rng, (8, 34)) / 20)
+        level = 10 ** (draw(rng, (6, 28)) / 20)
         centre = np.array([draw(rng, (-0.8, 0.8)) * half, draw(rng, (0.1, 0.95)) * depth])
-        angle = rng.normal(0, np.radians(22))
+        angle = rng.normal(0, np.radians(14))
         if kind == 0:  # one side to the other: fascia, bottom of a tank, membrane
             s = np.arange(-2.5 * half, 2.5 * half, STEP_MM)
             curves.append(_strand(rng, centre, angle, s, level, rng.normal(0, 0.2) / half))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from ...geometry import InputError
 from .phantom import IN_PLANE_SIGMAS, STEP_MM, Curve, Needle, random_distractors, random_needle
@@ -33,7 +33,8 @@ from .simulator_geometry import (
 )
 from .tissue import PADDED, random_tissue
 
-VISIBLE_RATIO = 2.0  # echo over the local background from which a piece of shaft counts as visible
+VISIBLE_RATIO = 1.8  # echo over the background's at which a piece of shaft can be told from it, and
+VISIBLE_GREY = 18.0  # the grey levels by which a piece of shaft must stand out to count as visible
 
 
 @dataclass
@@ -115,7 +116,7 @@ def build_scene(rng: np.random.Generator, domain: Domain, with_needle: bool,
     tissue = random_tissue(rng, geometry, domain)
     empty = bool(tissue.level_db.mean() < -22 and tissue.interface.max() == 0)
     needle = random_needle(rng, geometry, domain, slice_mm) if with_needle else None
-    chance = (0.3 if with_needle else 0.45) + (0.25 if empty else 0)
+    chance = (0.25 if with_needle else 0.45) + (0.25 if empty else 0)
     distractors = random_distractors(rng, geometry, empty) if rng.random() < chance else []
     per_sample = geometry.sample_mm() / 10
     decay = np.cumsum(tissue.absorb + draw(rng, domain.attenuation), axis=0) * per_sample
@@ -199,11 +200,7 @@ def _add_needle(scene: Scene, field_: np.ndarray, advance_mm: float, shift: tupl
         echo = np.where((back > start) & (back < end), echo * 10 ** (level / 20), echo)
     left = _sampled(scene.loss, sample, line, shift)
     echo = echo * left * (0.8 + 0.3 * np.sin(back / 3.1 + needle.phase[1]))
-    around = _sampled(scene.weight, sample, line, shift) / np.sqrt(4 * np.pi * scene.psf[0] * scene.psf[1])
-    around = np.hypot(around, np.abs(_sampled(scene.coherent, sample, line, shift)) / np.sqrt(2 * np.pi) / scene.psf[0])
-    at = np.clip(sample.astype(int), 0, SAMPLES - 1), np.clip(line.astype(int), 0, LINES - 1)
-    around = np.hypot(around, scene.noise[at[0]]) + (0 if scene.display.near is None else scene.display.near[at])
-    visible = (echo > VISIBLE_RATIO * around) & (20 * np.log10(echo + 1e-9) > scene.display.floor_db + 6)
+    stands_out = echo > VISIBLE_RATIO * _background(scene, sample, line, shift)
     if first == 0:
         echo = np.where(back < 1.2, echo * needle.tip_gain, echo)
     value = _line_values(scene, sample, line, echo) * np.exp(
@@ -216,9 +213,42 @@ def _add_needle(scene: Scene, field_: np.ndarray, advance_mm: float, shift: tupl
     curve = layout.px_from_mm(x, z)[::-1]
     direction = curve[-1] - curve[-min(len(curve), 14)]
     return NeedleTruth(
-        True, curve[-1], curve[0], direction / np.linalg.norm(direction), curve, visible[::-1],
-        float(visible.mean()), float(off[0]), float(abs(off[0]) / scene.slice_mm),
+        True, curve[-1], curve[0], direction / np.linalg.norm(direction), curve, stands_out[::-1],
+        float(stands_out.mean()), float(off[0]), float(abs(off[0]) / scene.slice_mm),
         bool(abs(off[0]) <= IN_PLANE_SIGMAS * scene.slice_mm), first == 0)
+
+
+def _background(scene: Scene, sample: np.ndarray, line: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
+    """Echo of tissue, interfaces, noise and clutter where a needle lies, with the largest nearby."""
+    axial, lateral, _ = scene.psf
+    tissue = _sampled(scene.weight, sample, line, shift) / np.sqrt(4 * np.pi * axial * lateral)
+    interface = np.abs(_sampled(scene.coherent, sample, line, shift)) / np.sqrt(2 * np.pi) / axial
+    at = np.clip(sample.astype(int), 0, SAMPLES - 1), np.clip(line.astype(int), 0, LINES - 1)
+    clutter = 0.0 if scene.display.near is None else scene.display.near[at]
+    return np.hypot(np.hypot(tissue, interface), scene.noise[at[0]]) + clutter
+
+
+def visible_in_picture(picture: np.ndarray, curve_px: np.ndarray) -> np.ndarray:
+    """(n,) bool: where along a curve (n, 2; entry to tip) the picture is brighter than beside it.
+
+    The mean over a stretch of 5 % of the picture's width on the line against that at 2.5 to 4.5 % of it to both
+    sides (the brighter one counts): what an eye could see, whatever the physics put there.
+    """
+    width = picture.shape[1]
+    tangent = np.gradient(curve_px, axis=0)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
+    step = float(np.median(np.linalg.norm(np.diff(curve_px, axis=0), axis=1)))
+    stretch = max(int(0.05 * width / max(step, 1e-3)), 1)
+
+    def along(offset_px: float) -> np.ndarray:
+        at = np.rint(curve_px + normal * offset_px).astype(int)
+        x, y = np.clip(at[:, 0], 0, width - 1), np.clip(at[:, 1], 0, picture.shape[0] - 1)
+        return uniform_filter1d(picture[y, x].astype(float), stretch, mode="nearest")
+
+    line = np.max([along(part * width) for part in (-0.004, 0.0, 0.004)], axis=0)
+    sides = [np.mean([along(sign * part * width) for part in (0.025, 0.035, 0.045)], axis=0) for sign in (-1, 1)]
+    return line - np.max(sides, axis=0) > VISIBLE_GREY
 
 
 def _shade(field_: np.ndarray, sample: np.ndarray, line: np.ndarray, left: float) -> None:
@@ -284,6 +314,9 @@ def render(scene: Scene, layout: Layout, times_s: np.ndarray, rng: np.random.Gen
             envelope = envelope + (previous - envelope) * np.float32(scene.display.persistence)
         previous = envelope
         pictures.append(scene.display.picture(envelope, converter, overlay, rng))
+        if truth.curve_px is not None and truth.visible is not None:
+            truth.visible = truth.visible & visible_in_picture(pictures[-1], truth.curve_px)
+            truth.visible_fraction = float(truth.visible.mean())
     return np.stack(pictures), truths
 
 

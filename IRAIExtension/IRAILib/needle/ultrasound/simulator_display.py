@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import dctn, idctn
-from scipy.ndimage import gaussian_filter1d, uniform_filter
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from .simulator_domain import Domain, draw
 from .simulator_geometry import LINES, SAMPLES, Layout, ScanConverter
@@ -39,7 +39,7 @@ class Display:
         if self.near is not None:
             envelope = envelope + self.near
         if self.smoothing > 0:
-            mean = uniform_filter(np.square(envelope), (5, 3), mode="nearest")
+            mean = uniform_filter1d(uniform_filter1d(np.square(envelope), 5, 0, mode="nearest"), 3, 1, mode="nearest")
             envelope = np.sqrt(np.maximum(self.smoothing * mean + (1 - self.smoothing) * np.square(envelope), 0))
         grey = self.level + 20 * np.log10(np.maximum(envelope, 1e-6)) / self.dynamic_range
         grey = np.clip(grey, 0, 1) ** self.gamma
@@ -96,7 +96,7 @@ def _compressed(picture: np.ndarray, strength: float) -> np.ndarray:
     h, w = picture.shape[0] // 8 * 8, picture.shape[1] // 8 * 8
     blocks = picture[:h, :w].reshape(h // 8, 8, w // 8, 8).swapaxes(1, 2)
     step = (_QUANT * strength).astype(np.float32)
-    coarse = np.rint(dctn(blocks, axes=(2, 3), norm="ortho") / step) * step
+    coarse = np.rint(np.asarray(dctn(blocks, axes=(2, 3), norm="ortho")) / step) * step
     result = picture.copy()
     result[:h, :w] = idctn(coarse, axes=(2, 3), norm="ortho").swapaxes(1, 2).reshape(h, w)
     return result

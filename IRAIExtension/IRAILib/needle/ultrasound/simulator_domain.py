@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIMULATOR_VERSION = "1.0"
+SIMULATOR_VERSION = "1.1"
 TRAIN, HELD_OUT = "train", "held-out"
 
 Range = tuple[float, float]
@@ -47,12 +47,12 @@ DOMAINS = {
     TRAIN: Domain(
         TRAIN, 11, (0.0, 0.6), axial_mm=(0.10, 0.42), lateral_ratio=(1.2, 3.2), slice_mm=(0.8, 2.5),
         attenuation=(-1.2, 1.6), dynamic_range=(38, 78), mean_level=(0.30, 0.72), noise=(-48, -16),
-        needle_contrast=(10, 36), specular_width_deg=(14, 50), diffuse=(-22, -6), gauge_mm=(0.4, 2.1),
+        needle_contrast=(10, 36), specular_width_deg=(20, 56), diffuse=(-18, -5), gauge_mm=(0.4, 2.1),
         speed_mm_s=(0, 30), frame_rate_hz=(8, 45), bend=(0.0, 0.022)),
     HELD_OUT: Domain(
         HELD_OUT, 23, (0.6, 1.0), axial_mm=(0.14, 0.46), lateral_ratio=(1.5, 3.4), slice_mm=(0.9, 2.8),
         attenuation=(-0.6, 1.9), dynamic_range=(42, 82), mean_level=(0.32, 0.68), noise=(-44, -18),
-        needle_contrast=(11, 33), specular_width_deg=(16, 44), diffuse=(-21, -7), gauge_mm=(0.5, 2.2),
+        needle_contrast=(11, 33), specular_width_deg=(22, 50), diffuse=(-17, -6), gauge_mm=(0.5, 2.2),
         speed_mm_s=(0, 34), frame_rate_hz=(7, 40), bend=(0.0, 0.024)),
 }
 

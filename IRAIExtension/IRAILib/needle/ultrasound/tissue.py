@@ -87,7 +87,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[
     """Random field of unit spread with about `cells` bumps along each axis."""
     coarse = rng.standard_normal((cells[0] + 3, cells[1] + 3)).astype(np.float32)
     fine = zoom(coarse, (shape[0] / cells[0] / 1.0, shape[1] / cells[1] / 1.0), order=1)
-    return fine[:shape[0], :shape[1]]
+    return np.asarray(fine)[:shape[0], :shape[1]]
 
 
 def ct_tissue(rng: np.random.Generator, geometry: BeamGeometry, domain: Domain) -> Tissue | None:

@@ -13,8 +13,8 @@ from ..simulator_domain import DOMAINS, generator
 
 MAP = (CANVAS[1] // STRIDE, CANVAS[0] // STRIDE)
 LINE_SIGMA = 1.0  # of the shaft's target, map pixels
-FIELDS = ("present", "tip_x", "tip_y", "dir_x", "dir_y", "visible_fraction", "off_sigmas", "in_plane", "tip_in_image",
-          "mm_per_map_px", "counted")
+FIELDS: tuple[str, ...] = ("present", "tip_x", "tip_y", "dir_x", "dir_y", "visible_fraction", "off_sigmas",
+                           "in_plane", "tip_in_image", "mm_per_map_px", "counted")
 
 
 @dataclass

@@ -1,0 +1,115 @@
+"""Measures the network on simulated samples that it was not trained on, and finds its operating point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..detection import FrameDetection
+from ..features import CANVAS, STRIDE, map_from_frame_px
+from ..network import read_maps
+from .samples import FIELDS, Samples
+
+NEUTRAL = {"threshold": 0.5, "in_plane_threshold": 0.5, "sigma_along_factor": 1.0, "sigma_across_factor": 1.0,
+           "sigma_angle_factor": 1.0}
+SHAPE = (CANVAS[1], CANVAS[0])
+TARGET_FALSE = 0.005  # of needle-free simulated frames
+Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (n, 3, 192, 256) float -> maps, scalars
+
+
+def predicted(predict: Predict, samples: Samples, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Network output for all samples: (n, 2, 96, 128), (n, 6)."""
+    results = [predict(samples.frames[start:start + batch].astype(np.float32) / 255)
+               for start in range(0, len(samples.facts), batch)]
+    return np.concatenate([maps for maps, _ in results]), np.concatenate([scalars for _, scalars in results])
+
+
+def _tip_error(found: FrameDetection, facts: dict[str, float]) -> tuple[float, float, float]:
+    """(along, across the true needle, in mm; angle in degrees) of a detection on the canvas."""
+    assert found.tip_px is not None
+    assert found.direction is not None
+    error = (map_from_frame_px(found.tip_px, SHAPE) - [facts["tip_x"], facts["tip_y"]]) * facts["mm_per_map_px"]
+    direction = np.array([facts["dir_x"], facts["dir_y"]])
+    angle = math.degrees(math.acos(float(np.clip(found.direction @ direction, -1, 1))))
+    return float(error @ direction), float(error @ [-direction[1], direction[0]]), angle
+
+
+def operating_point(maps: np.ndarray, scalars: np.ndarray, samples: Samples) -> dict[str, float]:
+    """Thresholds and factors of the uncertainty, from samples kept for that (not those that are reported).
+
+    The threshold of presence keeps false alarms on needle-free frames under TARGET_FALSE or has the best F score,
+    whichever is higher; the factors make 68 % of the errors fall within one sigma.
+    """
+    point = dict(NEUTRAL, threshold=0.02, in_plane_threshold=0.5)
+    found = [read_maps(m, s, SHAPE, point) for m, s in zip(maps, scalars, strict=True)]
+    chance = np.array([f.confidence if f.found else 0.0 for f in found])
+    plane = np.array([f.in_plane or 0.0 for f in found])
+    counted, free = samples.fact("counted") > 0, samples.fact("present") == 0
+    clear = free | counted | ((samples.fact("visible_fraction") >= 0.2) & ~counted)
+    best, score = (0.5, 0.5), -1.0
+    for threshold in np.arange(0.1, 0.96, 0.02):
+        for limit in np.arange(0.15, 0.9, 0.05):
+            given = (chance >= threshold) & (plane >= limit)
+            if given[free].mean() > TARGET_FALSE and threshold < 0.94:
+                continue
+            hit = (given & counted).sum()
+            value = 2 * hit / max(2 * hit + (given & clear & ~counted).sum() + (counted & ~given).sum(), 1)
+            if value > score:
+                best, score = (float(threshold), float(limit)), float(value)
+    point.update(threshold=best[0], in_plane_threshold=best[1])
+    ratios = []
+    for number in np.flatnonzero(counted & (chance >= best[0])):
+        facts = dict(zip(FIELDS, samples.facts[number].tolist(), strict=True))
+        along, across, angle = _tip_error(found[number], facts)
+        sigma = np.exp(np.clip(scalars[number, 3:5], -2.5, 3.0)) * facts["mm_per_map_px"]
+        ratios.append([abs(along) / sigma[0], abs(across) / sigma[1], angle / (found[number].direction_sigma_deg or 1)])
+    if len(ratios) > 20:
+        factors = np.percentile(np.array(ratios), 68.3, axis=0)
+        for name, factor in zip(("along", "across", "angle"), factors, strict=True):
+            point[f"sigma_{name}_factor"] = float(np.clip(factor, 0.05, 20))
+    return {name: round(value, 4) for name, value in point.items()}
+
+
+def measured(maps: np.ndarray, scalars: np.ndarray, samples: Samples, point: dict[str, float]) -> dict[str, Any]:
+    """Figures on samples: errors in mm and degrees, precision and recall, false alarms, coverage.
+
+    Counted is a needle whose tip lies in the image and its plane, with at least a fifth of its shaft visible. A
+    detection is a tip that is given (found and in plane). Frames with a needle of which less is seen, are left out
+    of precision and recall and told as `unclear`.
+    """
+    found = [read_maps(m, s, SHAPE, point) for m, s in zip(maps, scalars, strict=True)]
+    given = np.array([f.found and (f.in_plane or 0) >= 0.5 for f in found])
+    counted, free = samples.fact("counted") > 0, samples.fact("present") == 0
+    unclear = ~free & (samples.fact("visible_fraction") < 0.2)
+    errors, inside = [], []
+    for number in np.flatnonzero(counted & given):
+        facts = dict(zip(FIELDS, samples.facts[number].tolist(), strict=True))
+        along, across, angle = _tip_error(found[number], facts)
+        errors.append((math.hypot(along, across), abs(along), abs(across), angle))
+        covariance = found[number].covariance_px
+        assert covariance is not None
+        miss = np.array([along, across]) / (facts["mm_per_map_px"] / STRIDE)
+        true = np.array([[facts["dir_x"], facts["dir_y"]], [-facts["dir_y"], facts["dir_x"]]])
+        inside.append(float(miss @ np.linalg.solve(true @ covariance @ true.T, miss)))
+    hits, false = int((given & counted).sum()), int((given & ~counted & ~unclear).sum())
+    tip = np.array(errors).reshape(-1, 4)
+    square = np.array(inside)
+
+    def percentile(values: np.ndarray, part: float) -> float | None:
+        return round(float(np.percentile(values, part)), 3) if len(values) else None
+
+    return {
+        "frames": len(found), "counted": int(counted.sum()), "needle_free": int(free.sum()),
+        "unclear": int(unclear.sum()),
+        "tip_mm_median": percentile(tip[:, 0], 50), "tip_mm_p95": percentile(tip[:, 0], 95),
+        "across_mm_median": percentile(tip[:, 2], 50), "across_mm_p95": percentile(tip[:, 2], 95),
+        "angle_deg_median": percentile(tip[:, 3], 50), "angle_deg_p95": percentile(tip[:, 3], 95),
+        "precision": round(hits / max(hits + false, 1), 4), "recall": round(hits / max(int(counted.sum()), 1), 4),
+        "false_alarms_needle_free": round(float(given[free].mean()), 5) if free.any() else None,
+        "given_out_of_plane": int((given & ~counted & ~free & ~unclear).sum()),
+        "coverage_68": round(float((square < 2.296).mean()), 3) if len(square) else None,
+        "coverage_95": round(float((square < 5.991).mean()), 3) if len(square) else None,
+    }

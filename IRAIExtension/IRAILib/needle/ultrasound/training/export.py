@@ -1,0 +1,66 @@
+"""Writes the trained network as ONNX with its card beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ....geometry import InputError
+from ..features import CANVAS, STACK
+from ..simulator_domain import DOMAINS, SIMULATOR_VERSION
+
+MAX_BYTES = 5_000_000
+LIMITS = (
+    "Trained and calibrated on simulated B-mode pictures only; the covariance was checked on simulation.",
+    "One needle at a time, seen along its length; a needle across the plane is not looked for.",
+    "A straight bright strand that ends inside tissue looks like a needle and may be taken for one.",
+    "Where the tip is not visible the position given is where the visible shaft ends.",
+    "The line is the needle's upper (leading) echo, not its axis.",
+    "Research software, not a medical device.",
+)
+
+
+def write_onnx(net: Any, path: Path) -> None:
+    """The torch module `net` to an ONNX file. Raises: MissingPackageError without onnx, InputError over 5 MB."""
+    import torch
+
+    from ....geometry import MissingPackageError
+
+    net = net.cpu().eval()
+    example = torch.zeros(1, STACK, CANVAS[1], CANVAS[0])
+    try:
+        torch.onnx.export(net, (example,), str(path), input_names=["frames"], output_names=["maps", "scalars"],
+                          opset_version=17, dynamo=False)
+    except ImportError as error:
+        raise MissingPackageError(f"writing the network needs onnx: pip install onnx ({error})") from None
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are kept in the repository")
+
+
+def write_card(path: Path, *, operation: dict[str, float], held_out: dict[str, Any], training: dict[str, Any],
+               seed: int) -> dict[str, Any]:
+    """The card of the ONNX file `path`, written beside it as JSON; gives what was written."""
+    card = {
+        "name": "needle in 2D ultrasound",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "licence": "Apache-2.0",
+        "input": f"frames (1, {STACK}, {CANVAS[1]}, {CANVAS[0]}) float32 0..1, newest last, proportions kept, centred",
+        "output": "maps (1, 2, 96, 128): logits of tip and shaft; scalars (1, 6): logits of a visible needle, of a tip "
+                  "in the plane and of the visible fraction; logarithms of the tip's sigma along and across (map "
+                  "pixels) and of the angle's (not used)",
+        "intended_use": "finding one needle along its length in live 2D ultrasound, for research and teaching",
+        "limits": list(LIMITS),
+        "validated_on": "simulation",
+        "operation": operation,
+        "held_out_simulator": held_out,
+        "simulator": {"version": SIMULATOR_VERSION, "train": _plain("train"), "held_out": _plain("held-out")},
+        "training": training | {"seed": seed},
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    return card
+
+
+def _plain(domain: str) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(DOMAINS[domain]).items()}
