@@ -203,6 +203,24 @@ def test_a_command_sent_just_before_the_end_arrives() -> None:
             assert read_message(peer)[2] == "CMD_1"
 
 
+def test_what_is_on_the_wire_and_a_command_behind_it_are_sent_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("IRAILib.link.connection.LINGER_S", 6.0)  # a busy machine needs longer than a user would wait
+    with RawServer(receive_bytes=SMALL) as server:
+        client = LinkClient("127.0.0.1", server.port).start()
+        peer = server.accept()
+        assert until(lambda: client.state is LinkState.CONNECTED)
+        assert client.send(scan("Scan", 1))
+        assert client.send(scan("Late", 2))
+        assert client.send(String(device="CMD_1", text="STOP"), priority=True)
+        closing = threading.Thread(target=client.close)
+        closing.start()
+        assert [read_message(peer)[2] for _ in range(2)] == ["Scan", "CMD_1"]
+        assert peer.recv(1) == b""  # a stream that was not on the wire is not worth waiting for
+        peer.close()
+        closing.join()
+        assert client.state is LinkState.CLOSED
+
+
 def test_fifty_connections_leave_no_thread_and_no_file_behind() -> None:
     gc.collect()
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
