@@ -278,7 +278,8 @@ def run(data: Path) -> list[str]:
             f"diagonal) and within {RIGHT_DEG:.0f} degrees; errors are those of right needles, misses stand in the "
             "recall. Needles that no detector could give the tip of (out of plane, out of the picture, less than a "
             "fifth visible) are not counted. The weights of the classical detector were set by hand on the "
-            "simulator's training domain and on some of these real frames: its figures on those are no test.", "", *remarks]
+            "simulator's training domain and on some of these real frames: its figures on those are "
+            "no test.", "", *remarks]
 
 
 if __name__ == "__main__":
