@@ -141,5 +141,5 @@ def chord_angle(found, needle: PaintedNeedle) -> float:
     line = found.tip - found.curve[0]
     true = needle.curve(1001)
     first = true[np.argmin(np.linalg.norm(true - found.curve[0], axis=1))]
-    cosine = line @ (needle.tip - first) / (np.linalg.norm(line) * np.linalg.norm(needle.tip - first))
+    cosine = line @ (needle.tip - first) / max(np.linalg.norm(line) * np.linalg.norm(needle.tip - first), 1e-9)
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
