@@ -25,7 +25,7 @@ class Pair:
         self.sim = RobotSimulator(**options).start()
         self.client = LinkClient("127.0.0.1", self.sim.port, backoff_s=(0.05, 0.1)).start()
         self.robot = RobotSession(self.client, timeouts=timeouts, on_event=self.events.append)
-        assert self.robot.wait(lambda r: r.machine.connected, 5.0)
+        assert self.robot.wait(lambda r: r.machine.connected, 15.0)
 
     def __enter__(self):
         return self
@@ -39,7 +39,7 @@ class Pair:
         """Ask for a phase and wait for what becomes of it; returns the error, if any."""
         if phase == "EMERGENCY":
             self.robot.emergency_stop()
-            self.robot.wait(lambda r: r.emergency_confirmed, 8.0)
+            self.robot.wait(lambda r: r.emergency_confirmed, 15.0)
         else:
             self.robot.request(Phase(phase))
             self.robot.wait_answered(20.0)
@@ -52,16 +52,16 @@ class Pair:
                 break
             if step == "MOVE_TO_TARGET":
                 self.robot.send_target(target)
-                assert self.robot.wait_answered()
+                assert self.robot.wait_answered(20.0)
                 if not self.robot.reachable.accepted:
                     self.robot.accept_reachable()
                 self.robot.request(Phase.MOVE_TO_TARGET)
-                assert self.robot.wait(lambda r: r.phase is Phase.MOVE_TO_TARGET, 8.0)
+                assert self.robot.wait(lambda r: r.phase is Phase.MOVE_TO_TARGET, 15.0)
                 return
             assert self.ask(step) == ""
             if step == "CALIBRATION":
                 self.robot.send_calibration(np.eye(4))
-                assert self.robot.wait_answered()
+                assert self.robot.wait_answered(20.0)
                 assert self.robot.machine.calibrated
             if step == phase:
                 return
@@ -74,7 +74,7 @@ class Pair:
         return np.array_equal(before, self.sim.joints())
 
 
-def wait_for(condition, timeout_s=5.0) -> bool:
+def wait_for(condition, timeout_s=15.0) -> bool:
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:

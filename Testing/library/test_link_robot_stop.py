@@ -82,10 +82,10 @@ def test_the_emergency_stop_leaves_while_positions_pour_in():
     client = LinkClient("127.0.0.1", flood.port).start()
     try:
         with RobotSession(client) as robot:
-            assert robot.wait(lambda r: r.position() is not None, 5.0)
-            assert wait_for(lambda: flood.sent > 200)
+            assert robot.wait(lambda r: r.position() is not None, 15.0)
+            assert wait_for(lambda: flood.sent > 50)
             assert robot.emergency_stop()
-            messages = [flood.heard.get(timeout=5.0)[0] for _ in range(3)]  # it isn't answered: it comes again
+            messages = [flood.heard.get(timeout=15.0)[0] for _ in range(3)]  # it isn't answered: it comes again
             assert all(isinstance(m, String) and m.text == "EMERGENCY" for m in messages)
             assert len({m.device for m in messages}) == 1
             with pytest.raises(RefusedError, match="locked"):
@@ -100,7 +100,7 @@ def test_the_emergency_stop_works_in_every_phase(phase):
     with Pair(speed_mm_s=10) as pair:
         pair.go(phase)
         assert pair.robot.emergency_stop()
-        assert pair.robot.wait(lambda r: r.emergency_confirmed, 3.0)
+        assert pair.robot.wait(lambda r: r.emergency_confirmed, 15.0)
         assert pair.sim.phase is Phase.EMERGENCY
         assert pair.halted()
         pair.robot.reset_emergency()
@@ -114,7 +114,7 @@ def test_an_unanswered_emergency_stop_survives_a_reconnection():
         assert wait_for(lambda: pair.sim.phase is Phase.EMERGENCY)
         assert not pair.robot.emergency_confirmed
         pair.sim.faults = [Fault.parse("drop")]
-        assert pair.robot.wait(lambda r: r.emergency_confirmed and pair.client.status().connects == 2, 5.0)
+        assert pair.robot.wait(lambda r: r.emergency_confirmed and pair.client.status().connects == 2, 15.0)
         assert pair.sim.phase is Phase.EMERGENCY
         assert pair.robot.emergency
 
@@ -148,7 +148,7 @@ def test_forwarded_tips_arrive_as_acknowledged_positions():
         assert forwarder.forward(needle(tip=(1, 2, 3))).sent
         assert wait_for(lambda: pair.sim.controller.seen_needle is not None)
         assert np.allclose(pair.sim.controller.seen_needle[:3, 3], (1, 2, 3))
-        assert pair.robot.wait(lambda r: r.machine.pending_position is None, 2.0)
+        assert pair.robot.wait(lambda r: r.machine.pending_position is None, 15.0)
         pair.robot.emergency_stop()
         assert "emergency" in forwarder.forward(needle(tip=(1, 2, 3.1))).reason
         assert not forwarder.held
@@ -185,7 +185,7 @@ def test_ctrl_c_ends_the_simulator_with_130():
     try:
         assert "port" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     finally:
         process.kill()
         process.stdout.close()
