@@ -80,12 +80,14 @@ class ClassicalDetector:
         newest = frames[-1]
         if self._given is not None and self._given.mask.shape == newest.shape:
             return self._given
-        if self._low is None or self._high is None or self._low.shape != newest.shape:
+        low, high = self._low, self._high
+        if low is None or high is None or low.shape != newest.shape:
             self.reset()
-            self._low, self._high = frames.min(0), frames.max(0)
+            low, high = frames.min(0), frames.max(0)
+            self._low, self._high = low, high
         self._seen += 1
         if self._found is None or self._seen in (2, 4, 8, 16):
-            low, high = np.minimum(self._low, newest), np.maximum(self._high, newest)
+            low, high = np.minimum(low, newest), np.maximum(high, newest)
             self._low, self._high = low, high
             try:
                 self._found = find_region(np.stack([low, high, newest]))

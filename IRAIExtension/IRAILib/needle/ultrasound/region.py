@@ -133,7 +133,7 @@ def _enlarged(region: Region, factor: int, shape: tuple[int, ...]) -> Region:
 def _main_part(bright: np.ndarray) -> np.ndarray:
     """The largest textured component, and those whose sides lie on the same edges (the skin line above water)."""
     opened = ndimage.uniform_filter(bright.astype(np.float32), 7) > 0.5  # speckle joins, thin writing goes
-    labels = np.asarray(ndimage.label(opened, np.ones((3, 3)))[0])
+    labels = _labelled(opened)
     if not opened.any():
         raise RefusedError("no ultrasound was found in the picture: it is black, or holds lines and text only")
     sizes = np.bincount(labels.ravel(), opened.ravel())
@@ -165,9 +165,16 @@ def _main_part(bright: np.ndarray) -> np.ndarray:
     return part
 
 
+def _labelled(mask: np.ndarray) -> np.ndarray:
+    """(h, w) int32: number of the connected part, corners included; 0 outside."""
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3, 3)), output=labels)
+    return labels
+
+
 def _boxes(mask: np.ndarray) -> list[tuple[slice, slice]]:
     """Slices of every connected part, corners included, in the order of its label."""
-    return ndimage.find_objects(np.asarray(ndimage.label(mask, np.ones((3, 3)))[0]))
+    return ndimage.find_objects(_labelled(mask))
 
 
 def _sides(part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -139,7 +139,8 @@ def picture_from_scan(data: np.ndarray, scan: Scan, picture: Picture) -> tuple[n
     y, x = np.mgrid[: picture.height_px, : picture.width_px]
     index = scan.scan_from_mm(picture.mm_from_px(np.stack([x, y], -1)))
     tolerance = 1e-6
-    inside = ((index >= -tolerance) & (index <= np.array([scan.lines - 1, scan.samples - 1]) + tolerance)).all(-1)
+    last = np.array([scan.lines - 1, scan.samples - 1])
+    inside = np.asarray(((index >= -tolerance) & (index <= last + tolerance)).all(-1))
     values = ndimage.map_coordinates(np.asarray(data, np.float32), [index[..., 1], index[..., 0]], order=1,
                                      mode="nearest")
     return np.where(inside, values, 0.0).astype(np.float32), inside
