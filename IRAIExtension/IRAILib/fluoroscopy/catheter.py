@@ -106,13 +106,13 @@ def _near(curve: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     mark = np.ones(shape, bool)
     at = np.rint(curve[:, ::-1]).astype(int)
     mark[tuple(np.clip(at, 0, np.array(shape) - 1).T)] = False
-    return np.exp(-np.square(ndimage.distance_transform_edt(mark) / 15.0)).astype(np.float32)
+    return np.exp(-np.square(np.asarray(ndimage.distance_transform_edt(mark)) / 15.0)).astype(np.float32)
 
 
 def _best_line(ridges: Ridges) -> _Line | None:
     """The strongest line that starts at the border and ends inside."""
     strength = ridges.strength.copy()
-    rim = ndimage.distance_transform_edt(np.pad(ridges.field, 1))[1:-1, 1:-1]
+    rim = np.asarray(ndimage.distance_transform_edt(np.pad(ridges.field, 1)))[1:-1, 1:-1]
     for _ in range(MOST_TRIES):
         path = _traced(strength, rim)
         if path is None:
@@ -128,7 +128,7 @@ def _best_line(ridges: Ridges) -> _Line | None:
         mask = np.ones(strength.shape, bool)
         at = np.clip(np.rint(whole[:, ::-1]).astype(int), 0, np.array(strength.shape) - 1)
         mask[tuple(at.T)] = False
-        strength[ndimage.distance_transform_edt(mask) < 7.0] = 0.0
+        strength[np.asarray(ndimage.distance_transform_edt(mask)) < 7.0] = 0.0
     return None
 
 

@@ -40,7 +40,7 @@ def beam_field(frame: np.ndarray) -> np.ndarray:
     if low > 0.3 * high:  # a collimator's shadow is far darker than any anatomy beside it
         return ndimage.binary_erosion(np.pad(np.ones(frame.shape, bool), 1), iterations=MARGIN_PX)[1:-1, 1:-1]
     dark = ndimage.gaussian_filter(frame.astype(np.float32), 2.0) < low + 0.06 * (high - low)
-    labels, count = ndimage.label(dark)
+    labels, count = ndimage.label(dark)  # type: ignore[misc]
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     outside = [n for n in np.unique(rim) if n and sizes[n] > 0.005 * frame.size]
@@ -86,7 +86,7 @@ def _oriented(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best = np.full(image.shape, -np.inf, np.float32)
     angle = np.zeros(image.shape, np.float32)
     for kernel, theta in zip(kernels, angles, strict=True):
-        response = fft.irfft2(spectrum * kernel, shape)[:image.shape[0], :image.shape[1]].astype(np.float32)
+        response = np.asarray(fft.irfft2(spectrum * kernel, shape))[:image.shape[0], :image.shape[1]].astype(np.float32)
         better = response > best
         best[better], angle[better] = response[better], theta
     return best, angle
@@ -104,6 +104,6 @@ def _kernels(shape: tuple[int, int]) -> tuple[list[np.ndarray], list[float]]:
             square = (across / width) ** 2
             kernel = (square - 1.0) * np.exp(-0.5 * square - 0.5 * (along / LENGTH_PX) ** 2)
             kernel /= np.sqrt(np.square(kernel).sum())
-            kernels.append(np.conj(fft.rfft2(kernel.astype(np.float32))))
+            kernels.append(np.conj(np.asarray(fft.rfft2(kernel.astype(np.float32)))))
             angles.append(float(theta))
     return kernels, angles

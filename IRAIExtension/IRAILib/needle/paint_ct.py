@@ -136,7 +136,7 @@ def paint_needles_ct(volume: Volume, needles: Sequence[PaintedNeedle], *, psf_mm
         _add_metal(array, volume, points, piece, linear, width)
     if streaks and clouds:
         _add_artefacts(array, volume, clouds, np.random.default_rng(seed) if noise else None)
-    return volume.with_array(np.minimum(array, clip_hu, out=array))
+    return volume.with_array(np.minimum(array, np.float32(clip_hu)))
 
 
 def scan_psf_mm(volume: Volume) -> float:
@@ -150,10 +150,11 @@ def scan_psf_mm(volume: Volume) -> float:
     for k in np.linspace(0, volume.array.shape[0] - 1, 9).astype(int):
         plane = np.clip(volume.array[k].astype(np.float32), -1000.0, 100.0)
         high, low = ndimage.maximum_filter(plane, 7), ndimage.minimum_filter(plane, 7)
-        slope = np.hypot(*np.gradient(plane, pixel))
+        rows, columns = np.gradient(plane, pixel)
+        slope = np.hypot(rows, columns)
         edge = (low < -950.0) & (high > -50.0) & (np.abs(plane + 450.0) < 200.0)
         if edge.sum() > 50:
-            sigma.append(np.percentile((high - low)[edge] / (np.sqrt(2 * np.pi) * slope[edge]), 10))
+            sigma.append(float(np.percentile((high - low)[edge] / (np.sqrt(2 * np.pi) * slope[edge]), 10)))
     return float(np.clip(np.median(sigma), 0.5 * pixel, 2.5 * pixel)) if sigma else 0.8 * pixel
 
 

@@ -41,7 +41,7 @@ class Curve:
     scale: float
     ends: tuple[float, float]
 
-    def points(self, t: np.ndarray) -> np.ndarray:
+    def points(self, t: float | np.ndarray) -> np.ndarray:
         """(n, 3) grid mm at t."""
         t = np.atleast_1d(np.asarray(t, float))
         return self.origin + np.outer(t, self.axes[0]) + self._offset(t) @ self.axes[1:]

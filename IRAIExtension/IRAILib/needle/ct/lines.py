@@ -239,4 +239,4 @@ def _is_needle(space: Space, line: Found, min_length_mm: float, metal: float) ->
         return False
     points = line.curve.points(np.arange(*line.curve.ends, 1.0))
     inside = space.depth_mm(points)
-    return np.count_nonzero(inside > 3.0) >= 0.5 * min_length_mm and float(inside.max()) >= 8.0
+    return bool(np.count_nonzero(inside > 3.0) >= 0.5 * min_length_mm and float(inside.max()) >= 8.0)

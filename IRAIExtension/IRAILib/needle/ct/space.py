@@ -96,19 +96,19 @@ def _depth(array: np.ndarray, spacing_kji: np.ndarray) -> tuple[np.ndarray, np.n
     air = array[middle] < AIR_HU
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
-    labels, _ = ndimage.label(air, in_plane)
+    labels, _ = ndimage.label(air, in_plane)  # type: ignore[misc]
     border = np.unique(np.concatenate([labels[:, 0].ravel(), labels[:, -1].ravel(), labels[:, :, 0].ravel(),
                                        labels[:, :, -1].ravel()]))
     outside = np.isin(labels, border[border > 0])
-    disk = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2)[None]
+    disk = np.asarray(ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2))[None]
     padded = np.pad(~outside, ((0, 0), (4, 4), (4, 4)), mode="edge")
-    body = ndimage.binary_opening(padded, disk)[:, 4:-4, 4:-4]
-    parts, count = ndimage.label(body)
+    body = np.asarray(ndimage.binary_opening(padded, disk))[:, 4:-4, 4:-4]
+    parts, count = ndimage.label(body)  # type: ignore[misc]
     if count > 1:
         body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     if body.all() or not body.any():
         return np.full(body.shape, np.inf if body.any() else 0.0, np.float32), cell, not body.any()
-    depth = ndimage.distance_transform_edt(body, sampling=spacing_kji * cell)
+    depth = np.asarray(ndimage.distance_transform_edt(body, sampling=spacing_kji * cell))
     return depth.astype(np.float32), cell, True
 
 
