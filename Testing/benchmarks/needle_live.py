@@ -88,7 +88,7 @@ def run(data_folder: Path | None = None) -> list[str]:
     """The section as lines of Markdown."""
     lines = ["## Needle, from socket to node", "",
              f"{FRAMES} frames of 640x480 (own simulator) over loopback; p50 / p95 in ms. Age: from the sender's stamp "
-             f"to the needle's nodes in Slicer's scene, with a beat of {1e3 * BEAT_S:.0f} ms. Target: p95 at most 40 ms; "
+             f"to the needle's nodes in Slicer's scene, beat {1e3 * BEAT_S:.0f} ms. Target: p95 at most 40 ms; "
              "one frame through the detector at most 15 ms.", "",
              "| detector | frames/s | age at the node | received after | detector | filter | frames skipped |",
              "|---|---|---|---|---|---|---|"]
