@@ -15,9 +15,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TARGET = ROOT / "Docs" / "benchmarks.md"
 SECTIONS = {"margin": "Margin", "registration": "Registration", "margin_cases": "Whole job on simulated cases",
-            "segmentation": "Segmentation"}
+            "segmentation": "Segmentation", "link": "OpenIGTLink", "needle_ultrasound": "Needle in ultrasound",
+            "needle_live": "Needle, from socket to node", "needle_ct": "Needle in CT, catheter in X-ray frames",
+            "needle_mr": "Needle in MR"}
 PACKAGES = ("numpy", "scipy", "SimpleITK", "torch", "vtk", "slicer-core", "surface-distance", "picsl-greedy",
-            "convexAdam", "itk-elastix")
+            "convexAdam", "itk-elastix", "onnxruntime", "fastcrc", "pyigtl", "pymust")
 INTRODUCTION = """# Benchmarks
 
 Written by `make benchmark`, on the machine named here; peers are measured in the same run as the section they stand

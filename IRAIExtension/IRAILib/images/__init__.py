@@ -7,9 +7,11 @@ from .itkfiles import write_mask, write_volume
 from .masks import check_pair, read_mask
 from .points import read_points, write_points
 from .reading import read_volume
+from .sequences import TrackedSequence, read_sequence, write_sequence
 from .transforms import read_transform, write_transform
 
 __all__ = [
-    "check_pair", "read_mask", "read_points", "read_transform", "read_volume", "replacing",
-    "write_dicom_seg", "write_dicom_series", "write_mask", "write_points", "write_transform", "write_volume",
+    "TrackedSequence", "check_pair", "read_mask", "read_points", "read_sequence", "read_transform", "read_volume",
+    "replacing", "write_dicom_seg", "write_dicom_series", "write_mask", "write_points", "write_sequence",
+    "write_transform", "write_volume",
 ]
