@@ -121,8 +121,8 @@ def _best_line(ridges: Ridges) -> _Line | None:
         path = _cut(path, ndimage.map_coordinates(ridges.contrast, path[:, ::-1].T, order=1))
         along = ndimage.map_coordinates(ridges.strength, path[:, ::-1].T, order=1)
         inside = ndimage.map_coordinates(rim, path[-1][::-1, None], order=1)[0]
-        long_enough = len(path) >= LEAST_LENGTH_PX
-        if long_enough and inside > RIM_PX and np.median(along) > LEAST_STRENGTH \
+        ends = len(path) >= LEAST_LENGTH_PX and inside > RIM_PX and not _goes_on(path, ridges.contrast)
+        if ends and np.median(along) > LEAST_STRENGTH \
                 and np.percentile(along, 10) > LEAST_WEAKEST:
             return _Line(path, float(np.median(along)), float(np.mean(along > FEE)))
         mask = np.ones(strength.shape, bool)
@@ -143,6 +143,18 @@ def _cut(path: np.ndarray, along: np.ndarray) -> np.ndarray:
         if fainter or cosine < CORNER:
             return path[:n + 1]
     return path
+
+
+def _goes_on(path: np.ndarray, contrast: np.ndarray) -> bool:
+    """Whether the same line continues past the end: it was followed from both sides, and has no tip."""
+    ahead = np.arctan2(*(path[-1] - path[-12])[::-1])
+    own = np.median(ndimage.map_coordinates(contrast, path[:, ::-1].T, order=1))
+    steps = np.arange(12.0, 21.0)
+    for turn in np.radians((-24, -16, -8, 0, 8, 16, 24)):
+        places = path[-1] + steps[:, None] * [np.cos(ahead + turn), np.sin(ahead + turn)]
+        if ndimage.map_coordinates(contrast, places[:, ::-1].T, order=1).mean() > 0.6 * own:
+            return True
+    return False
 
 
 def _traced(strength: np.ndarray, rim: np.ndarray) -> np.ndarray | None:
