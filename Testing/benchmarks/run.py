@@ -16,7 +16,7 @@ ROOT = HERE.parents[1]
 TARGET = ROOT / "Docs" / "benchmarks.md"
 SECTIONS = {"margin": "Margin", "registration": "Registration", "margin_cases": "Whole job on simulated cases",
             "segmentation": "Segmentation", "link": "OpenIGTLink", "needle_ultrasound": "Needle in ultrasound",
-            "needle_live": "Needle, from socket to node", "needle_ct": "Needle in CT, catheter in X-ray frames",
+            "needle_live": "Needle, from socket to node", "needle_ct": "Needle in CT, catheter in X-ray",
             "needle_mr": "Needle in MR"}
 PACKAGES = ("numpy", "scipy", "SimpleITK", "torch", "vtk", "slicer-core", "surface-distance", "picsl-greedy",
             "convexAdam", "itk-elastix", "onnxruntime", "fastcrc", "pyigtl", "pymust")
