@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import InputError, NeedleEstimate, NeedleStatus
+from ..geometry import InputError, NeedleEstimate, NeedleStatus, RefusedError
 from ..needle.live import LatencyBudget, LivePipeline, make_detector
 from ..needle.stream import NeedleStream, StreamResult
-from ..needle.ultrasound.scale import PixelScale, scale_from_matrix
+from ..needle.ultrasound.scale import PixelScale, agreed_scale, scale_from_matrix
 from .link import LinkBridge
 from .link_record import SequenceRecorder
 from .link_status import is_live
@@ -70,6 +70,7 @@ class NeedleSession:
         self.plan: Any = None
         self.scale: PixelScale | None = None
         self.problem = ""
+        self._newest: StreamResult | None = None
         self._shown: StreamResult | None = None
         self._estimate: NeedleEstimate | None = None
         self._guidance = Guidance()
@@ -147,7 +148,14 @@ class NeedleSession:
         self.scale = scale
         self.history.clear()
         self.log.clear()
-        self.stream = NeedleStream(self.bridge.source, LivePipeline(found, scale=scale), device, on_frame).start()
+        self._newest = None
+
+        def keep(result: StreamResult) -> None:  # in the detector's thread; asking the stream would wait for it
+            self._newest = result
+            if on_frame is not None:
+                on_frame(result)
+
+        self.stream = NeedleStream(self.bridge.source, LivePipeline(found, scale=scale), device, keep).start()
 
     def stop_tracking(self) -> None:
         """Stop following; the needle is taken out of the views. The tips of the run stay until the next start."""
@@ -155,7 +163,7 @@ class NeedleSession:
         if stream is not None:
             stream.close()
             self.view.hide()
-        self._shown = self._estimate = self._budget = None
+        self._newest = self._shown = self._estimate = self._budget = None
         self._guidance = Guidance()
 
     # ---- recording
@@ -218,7 +226,9 @@ class NeedleSession:
         stream, now = self.stream, self.clock()
         if stream is None:
             return
-        latest = stream.latest
+        if not self.connected:
+            self._newest = None
+        latest = self._newest
         self.problem = stream.problem
         if latest is None:  # nothing came yet, or the connection is gone: what is shown ages to LOST
             self._estimate = None
@@ -232,8 +242,9 @@ class NeedleSession:
             mapped = self._in_scene(estimate, latest)
             if not shown:
                 self._note(self._in_scene(latest.estimate, latest))
-        except InputError as error:
+        except (InputError, RefusedError) as error:
             self.problem = str(error)
+            self._estimate = None
             self.view.tick(now)
             return
         self._estimate = mapped
@@ -260,15 +271,20 @@ class NeedleSession:
             self.log.append(estimate)
 
     def _in_scene(self, estimate: NeedleEstimate, latest: StreamResult) -> NeedleEstimate:
-        """World RAS, in mm where a scale is known; else in pixels of the picture, placed where the picture is drawn."""
-        scale = latest.result.scale
+        """World RAS, in mm where a scale is known; else in pixels of the picture, placed where the picture is drawn.
+
+        Raises RefusedError when the user's scale and the picture's contradict each other, InputError when the pose
+        that the picture hangs on is lost.
+        """
+        scale = agreed_scale([self.scale, scale_from_matrix(latest.ras_from_image)])
         matrix = scaled_matrix(latest.ras_from_image, scale)
         node = self._image_node(latest.device)
         world = np.eye(4) if node is None else world_from_node(node)
         if node is not None and not is_live(node.GetParentTransformNode()):
             raise InputError(f"{node.GetName()}: the pose that the picture hangs on is lost")
-        if estimate.units == "mm" and scale is not None:
-            matrix = matrix @ np.diag([1.0 / scale.mm_per_px_x, 1.0 / scale.mm_per_px_y, 1.0, 1.0])
+        used = latest.result.scale
+        if estimate.units == "mm" and used is not None:
+            matrix = matrix @ np.diag([1.0 / used.mm_per_px_x, 1.0 / used.mm_per_px_y, 1.0, 1.0])
         return estimate.mapped(world @ matrix, "RAS", "mm" if scale is not None else "px")
 
     def _image_node(self, device: str) -> Any:
@@ -288,12 +304,12 @@ class NeedleSession:
 
     def forwardable(self) -> NeedleEstimate | None:
         """The newest measured tip in RAS mm for a robot, not predicted; None when there is none to hand on."""
-        latest = self.stream.latest if self.stream is not None else None
+        latest = self._newest if self.stream is not None and self.connected else None
         if latest is None or latest.estimate.status is not NeedleStatus.SEEN or latest.result.scale is None:
             return None
         try:
             return self._in_scene(latest.estimate, latest)
-        except InputError:
+        except (InputError, RefusedError):
             return None
 
     # ---- what is to be said
@@ -325,7 +341,7 @@ class NeedleSession:
         if bridge is None or bridge.source is None:
             return "Not connected"
         status = bridge.source.status()
-        if self.server is not None and self.server.finished:
+        if bridge.connected and self.server is not None and self.server.finished:
             return "Replay: at its end"
         if bridge.connected:
             return f"Connected to {status.peer}" if status.peer else "Connected"
