@@ -11,6 +11,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from IRAILib.needle.ultrasound.classical import ClassicalDetector
 from IRAILib.needle.ultrasound.lines import line_pieces, refine_line, ridge_image
 from IRAILib.needle.ultrasound.region import grey_frames
 
-SIMULATED, PYMUST_WITH, PYMUST_WITHOUT = 60, 12, 6
+SIMULATED, PYMUST_WITH, PYMUST_WITHOUT = 400, 12, 6
 RIGHT_MM, RIGHT_DEG = 5.0, 10.0  # a found needle counts as the needle when its tip and angle lie this near
 RIGHT_PART = 0.1  # the same without a scale: part of the picture's diagonal
 STACK = 4
@@ -123,19 +124,32 @@ def streamed(detector: Detector, frames: np.ndarray, tally: Tally) -> None:
     tally.alarms_tracked = (tally.alarms_tracked or 0) + shown
 
 
-def held_out() -> list[Case]:
-    """Our own simulator, domain 'held-out': other seeds, another part of the CT, shifted ranges."""
+@cache
+def _simulated() -> tuple[tuple[Case, float | None], ...]:
+    """Cases of our own simulator's held-out domain, each with how much of shaft and tip can be seen; None: free."""
     from IRAILib.needle.ultrasound.simulator import simulate_sequence
 
     cases = []
     for seed in range(700000, 700000 + SIMULATED):
         sequence = simulate_sequence(STACK, seed, domain="held-out")
         truth = sequence.truth[-1]
-        if truth.present and truth.tip_px is not None:
-            cases.append(Case(sequence.frames, truth.tip_px, truth.direction, sequence.mm_per_px, truth.counted))
-        else:
-            cases.append(Case(sequence.frames, mm_per_px=sequence.mm_per_px))
-    return cases
+        if not truth.present or truth.tip_px is None or truth.visible is None:
+            cases.append((Case(sequence.frames, mm_per_px=sequence.mm_per_px), None))
+        elif truth.counted:
+            end = float(np.mean(truth.visible[-max(len(truth.visible) // 5, 1):]))
+            case = Case(sequence.frames, truth.tip_px, truth.direction, sequence.mm_per_px)
+            cases.append((case, min(truth.visible_fraction, end)))
+    return tuple(cases)
+
+
+def held_out(least: float, most: float) -> list[Case]:
+    """Needles of which so much is seen: the smaller of the visible parts of the shaft and of its last fifth.
+
+    Other seeds, another part of the CT and shifted ranges; tips outside the picture or plane are left out. The
+    frames without a needle come with the first group.
+    """
+    return [case for case, seen in _simulated()
+            if (seen is None and most >= 1) or (seen is not None and least <= seen and (seen < most or most >= 1))]
 
 
 def second_simulator() -> list[Case]:
@@ -249,7 +263,10 @@ def detectors() -> tuple[dict[str, Detector], list[str]]:
 def run(data: Path) -> list[str]:
     """Lines of the section."""
     known, remarks = detectors()
-    groups = [("own simulator, held-out domain", held_out), ("pymust, second simulator", second_simulator),
+    own = "own simulator, held-out domain, of shaft and end"
+    groups = [(f"{own} at least 80 % visible", lambda: held_out(0.8, 1.0)),
+              (f"{own} 50 to 80 %", lambda: held_out(0.5, 0.8)), (f"{own} under 50 %", lambda: held_out(0.0, 0.5)),
+              ("pymust, second simulator", second_simulator),
               ("real: GE linear probe", lambda: ge_frame(data)),
               ("real: two panels of a figure, curved array", lambda: figure_panels(data)),
               ("real: phantom images jordandanny 47, 33; 0 without needle", lambda: cross_sections(data))]
@@ -276,10 +293,10 @@ def run(data: Path) -> list[str]:
         remarks += water_tank(data, known["classical"])
     return [*lines, "", f"Right: tip within {RIGHT_MM:.0f} mm (without a scale: {RIGHT_PART:.0%} of the picture's "
             f"diagonal) and within {RIGHT_DEG:.0f} degrees; errors are those of right needles, misses stand in the "
-            "recall. Needles that no detector could give the tip of (out of plane, out of the picture, less than a "
-            "fifth visible) are not counted. The weights of the classical detector were set by hand on the "
-            "simulator's training domain and on some of these real frames: its figures on those are "
-            "no test.", "", *remarks]
+            "recall. Simulated needles out of the plane or the picture, or less than a fifth visible, are not counted; "
+            "visible is an echo 1.6 times its surroundings. The weights of the classical detector were set by hand on "
+            "the simulator's training domain and on some of these real frames: its figures on those are no test.", "",
+            *remarks]
 
 
 if __name__ == "__main__":
