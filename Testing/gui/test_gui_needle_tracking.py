@@ -81,7 +81,7 @@ def test_a_recording_is_followed_to_the_right_place(panel, recording) -> None:
 
 
 def test_the_plan_is_measured_and_old_numbers_go(panel, recording) -> None:
-    path, tips, matrix = recording
+    path, _tips, matrix = recording
     ui = panel.ui
     line = ui.planSelector.addNode()
     assert "both of its points" in ui.planNeedsLabel.text

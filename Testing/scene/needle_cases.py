@@ -20,7 +20,7 @@ def probe_pose() -> np.ndarray:
 
 
 def dot_recording(frames: int = 60, *, scale: bool = True):
-    """(TrackedSequence, tips (n, 2) px, reference_from_image (4, 4)): the dot moves one column a frame, then half a row."""
+    """(TrackedSequence, tips (n, 2) px, reference_from_image (4, 4)): the dot moves down to the right."""
     from IRAILib.images.sequences import TrackedSequence
 
     tips = np.array([(30 + n % 60, 20 + (n % 60) // 2) for n in range(frames)])

@@ -83,7 +83,7 @@ def test_a_contradicting_scale_gives_no_mm(session) -> None:
 
 
 def test_a_detector_that_hangs_does_not_hold_up_the_window(session) -> None:
-    """The detector waits for an event that only comes after several pumps: a pump that waited for it would never end."""
+    """The detector waits for an event that only comes after several pumps: a pump that waited for it would not end."""
     go, inside = threading.Event(), threading.Event()
 
     class Hanging(DotDetector):
@@ -121,6 +121,17 @@ def test_a_detector_that_hangs_after_an_answer_lets_it_age_to_lost(session) -> N
     until(session, lambda: session.state().status_text.startswith("LOST"), "lost")
     assert not go.is_set()
     go.set()
+
+
+def test_a_detector_that_fails_is_said_and_shows_nothing(session) -> None:
+    class Failing(DotDetector):
+        def detect(self, frames, *, mm_per_px=None):
+            raise KeyError("presence")
+
+    session.replay(dot_recording()[0], loop=True)
+    session.start_tracking(detector=Failing())
+    until(session, lambda: bool(session.state().problem), "the failure is said")
+    assert session.state().status_text == "NO DATA"
 
 
 def test_a_pulled_plug_is_lost_and_a_new_start_works(session) -> None:

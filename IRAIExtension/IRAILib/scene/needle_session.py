@@ -230,6 +230,8 @@ class NeedleSession:
             self._newest = None
         latest = self._newest
         self.problem = stream.problem
+        if stream._thread is not None and not stream._thread.is_alive():
+            self.problem = "the detector failed and has stopped (see the log); start again or choose another"
         if latest is None:  # nothing came yet, or the connection is gone: what is shown ages to LOST
             self._estimate = None
             self.view.tick(now)
