@@ -14,13 +14,15 @@ TOLERANCE_MM = 2.8
 ALIGNED = 0.92
 """A cell supports a line when its own direction agrees this well (cosine)."""
 GAP_MM = 9.0
-HYPOTHESES, EXAMINED, MOST_TRIES, MOST_TRIES_FLAT = 420, 40, 14, 5
+HYPOTHESES, EXAMINED, MOST_TRIES, MOST_TRIES_FLAT = 420, 40, 18, 5
 STEP_MM = 1.5
 RADII_MM = np.arange(0.0, 9.1, 1.0)
 ANGLES = 16
 CORE_MM, BESIDE_MM = 1.5, (6.5, 9.0)
 """The void's middle, and the tissue that it is compared with."""
 LEAST_DARK = 0.3
+LEAST_BESIDE = 0.3
+"""Relative signal beside the void; where it is lower, there is air."""
 SEED = 20261
 
 
@@ -214,7 +216,7 @@ def _bent(points: np.ndarray, trust: np.ndarray, straight: Curve) -> Curve:
     count = len(points) / 2.0
     before, after = (float(np.average((c.local(points)[1] ** 2).sum(axis=1), weights=trust)) + 0.03
                      for c in (straight, bent))
-    return bent if count * np.log(before / after) > 2.0 * np.log(max(count, 2.0)) + 2.0 else straight
+    return bent if count * np.log(before / after) > 2.0 * np.log(max(count, 2.0)) + 3.0 else straight
 
 
 def profile(work: Work, curve: Curve, t: np.ndarray) -> tuple[np.ndarray, Discs]:
@@ -227,8 +229,9 @@ def profile(work: Work, curve: Curve, t: np.ndarray) -> tuple[np.ndarray, Discs]
 def _ends(work: Work, curve: Curve, beyond: float = 14.0) -> tuple[float, float] | None:
     """First and last t where the void is half as deep as inside, up to `beyond` mm outside the present ends."""
     t = np.arange(curve.ends[0] - beyond, curve.ends[1] + beyond, 0.5)
-    loss, _ = profile(work, curve, t)
-    loss[~_in_volume(work, curve.points(t))] = 0.0
+    loss, d = profile(work, curve, t)
+    points = curve.points(t)
+    loss[~_in_volume(work, points) | (work.depth_mm(points) <= 0.0) | (d.beside < LEAST_BESIDE)] = 0.0
     inside = (t >= curve.ends[0]) & (t <= curve.ends[1])
     half = 0.5 * float(np.percentile(loss[inside], 60))
     if half < 0.1:

@@ -23,7 +23,7 @@ from .field import GYROMAGNETIC_HZ_PER_T, rod_shift
 
 NEAR_MM, REACH_MM = 5.5, 12.0
 """Beside the needle pieces are small; farther than the second from the needle its field changes nothing that shows."""
-PIECE_MM = np.array([0.34, 0.34, 0.5])
+PIECE_MM = np.array([0.25, 0.25, 0.4])
 TISSUE_PPM = -9.0
 
 

@@ -39,8 +39,8 @@ def find_needle_mr_slice(volume: Volume, *, previous: NeedleEstimate | None = No
         best = _best(work, _near(work, tubes, previous), min_length_mm)
     best = best or _best(work, tubes, min_length_mm)
     if best is None:
-        return NeedleEstimate(NeedleStatus.ABSENT, time_s, "RAS", "mm", "MR", METHOD["classical"], VALIDATED_ON)
-    return _in_slice(work, best, estimate(work, best, "classical", time_s))
+        return NeedleEstimate(NeedleStatus.ABSENT, time_s, "RAS", "mm", "MR", METHOD, VALIDATED_ON)
+    return _in_slice(work, best, estimate(work, best, time_s))
 
 
 def _near(work: Work, tubes: Tubes, previous: NeedleEstimate) -> Tubes:

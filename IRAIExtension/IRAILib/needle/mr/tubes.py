@@ -20,6 +20,8 @@ LEAST_CURVATURE = 0.07
 MOST_ALONG = 0.45
 """Curvature along the tube over the weaker one across."""
 MOST_SIGNAL = 0.8
+NEIGHBOURHOOD_MM, LEAST_AROUND = 9.0, 0.45
+"""Mean signal within so many mm: beside air and in large cavities there is nothing to be dark against."""
 MOST_CELLS, MOST_CELLS_FLAT = 9000, 1500
 
 
@@ -40,7 +42,9 @@ def find_tubes(work: Work, inside: np.ndarray | None = None) -> Tubes:
     """The strongest tube cells in the body; `inside` is bool on the scan's voxels, or None for everywhere."""
     flat = work.flat
     lift = np.array([0.0, 1.0, 1.0]) if flat else np.ones(3)
-    body = _fine_body(work)
+    reach = np.maximum(1, np.rint(2.0 * NEIGHBOURHOOD_MM / work.cell_mm[::-1])).astype(int)
+    around = ndimage.uniform_filter(work.cells, np.where(lift > 0, reach, 1), mode="nearest")
+    body = _fine_body(work) & (around > LEAST_AROUND)
     best = Tubes(np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
     parts = []
     for sigma in SIGMAS_CELLS:
@@ -95,6 +99,7 @@ def _at(work: Work, smooth: np.ndarray, index: np.ndarray, sigma: float, flat: b
     good = (across > LEAST_CURVATURE) & (np.abs(along) < MOST_ALONG * across)
     direction = np.zeros((int(good.sum()), 3))
     direction[:, [2 - a for a in axes]] = vector[good][:, :, 0]
-    return Tubes(work.cell_points(index[good]), across[good].astype(float), direction)
+    dark = np.clip((MOST_SIGNAL - values[here][good]) / 0.4, 0.1, 1.0)
+    return Tubes(work.cell_points(index[good]), (across[good] * dark).astype(float), direction)
 
 

@@ -27,7 +27,8 @@ class Work:
     Attributes:
         volume: the scan. relative: (k, j, i) float32, signal over the ground, on the scan's voxels.
         spacing: (3,) mm along i, j, k.
-        cells: (K, J, I) float32, the same on cells of `cell_mm` (i, j, k).
+        cells: (K, J, I) float32, the same on cells of `cell_mm` (i, j, k), between the mean and the least of their
+            voxels, so that thin voids show.
         cell_mm: (3,) mm along i, j, k, about CELL_MM. depth: (k, j, i) mm under the skin on coarse cells.
         has_skin: whether air round the body is in view.
     """
@@ -97,7 +98,7 @@ def make_work(volume: Volume) -> Work:
         raise InputError(f"{name}: every voxel has the value {array.max():.0f}; there is no image")
     array = np.maximum(array, 0.0)
     spacing = np.asarray(volume.spacing_mm, float)
-    cells, cell_mm = _cells(array, spacing)
+    cells, darker, cell_mm = _cells(array, spacing)
     body, air = _body(cells)
     ground = _ground(cells, body, cell_mm)
     depth = ndimage.distance_transform_edt(np.pad(body, 1, mode="edge"), sampling=(cell_mm * COARSE)[::-1])
@@ -106,22 +107,26 @@ def make_work(volume: Volume) -> Work:
              for n, s, c in zip(array.shape, spacing[::-1], cell_mm[::-1], strict=True)]
     relative = np.minimum(array / _stretched(ground, index), 3.0)
     index = [(np.arange(n) + 0.5) / COARSE - 0.5 for n in cells.shape]
-    return Work(volume, relative, spacing, np.minimum(cells / _stretched(ground, index), 3.0), cell_mm, inner, air)
+    return Work(volume, relative, spacing, np.minimum(darker / _stretched(ground, index), 3.0), cell_mm, inner, air)
 
 
-def _cells(array: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over whole voxels up to about CELL_MM, then linear between them where voxels are coarser."""
+def _cells(array: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means over whole voxels up to about CELL_MM, the same half-way to their minima, and the cells' size: linear
+    between them where voxels are coarser."""
     joined = np.maximum(1, np.floor(CELL_MM / spacing + 0.25)).astype(int)[::-1]
     shape = np.array(array.shape) // joined
-    cut = array[tuple(slice(0, n * m) for n, m in zip(shape, joined, strict=True))]
+    mean = least = array[tuple(slice(0, n * m) for n, m in zip(shape, joined, strict=True))]
     for axis, m in enumerate(joined):
         if m > 1:
-            cut = np.add.reduceat(cut, np.arange(0, cut.shape[axis], m), axis=axis) / m
+            steps = np.arange(0, mean.shape[axis], m)
+            mean = np.add.reduceat(mean, steps, axis=axis) / m
+            least = np.minimum.reduceat(least, steps, axis=axis)
     size = spacing[::-1] * joined
-    count = np.maximum(1, np.rint(cut.shape * size / CELL_MM)).astype(int)
-    count = np.where((size > 1.3 * CELL_MM) & (np.array(cut.shape) > 1), count, cut.shape)
-    index = [(np.arange(c) + 0.5) * n / c - 0.5 for c, n in zip(count, cut.shape, strict=True)]
-    return _stretched(cut.astype(np.float32), index), (size * cut.shape / count)[::-1]
+    count = np.maximum(1, np.rint(mean.shape * size / CELL_MM)).astype(int)
+    count = np.where((size > 1.3 * CELL_MM) & (np.array(mean.shape) > 1), count, mean.shape)
+    index = [(np.arange(c) + 0.5) * n / c - 0.5 for c, n in zip(count, mean.shape, strict=True)]
+    size = (size * mean.shape / count)[::-1]
+    return _stretched(mean, index), _stretched(0.5 * (mean + least), index), size
 
 
 def _stretched(array: np.ndarray, index: list[np.ndarray]) -> np.ndarray:
