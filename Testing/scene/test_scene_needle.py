@@ -94,6 +94,20 @@ def test_an_estimate_that_nobody_renews_turns_grey_then_goes(view) -> None:
     np.testing.assert_allclose(view.node("tip").GetDisplayNode().GetSelectedColor(), GREEN, atol=1e-6)
 
 
+def test_a_source_that_is_gone_loses_it_at_once(view) -> None:
+    from IRAILib.geometry import NeedleStatus
+
+    view.lose(0.0)
+    view.show(estimate(), 100.0)
+    view.lose(100.1)
+    assert view.tick(100.1) is NeedleStatus.LOST
+    np.testing.assert_allclose(view.node("tip").GetDisplayNode().GetSelectedColor(), GREY, atol=1e-6)
+    assert not visible(view.node("doubt"))
+    assert view.age_s(100.2) == pytest.approx(0.2)
+    view.lose(103.5)
+    assert not visible(view.node("tip"))
+
+
 def test_thousands_of_updates_leave_no_node_behind(view, scene) -> None:
     view.show(estimate(), 0.0)
     before = scene.GetNumberOfNodes()

@@ -140,6 +140,7 @@ def test_a_pulled_plug_is_lost_and_a_new_start_works(session) -> None:
     until(session, lambda: session.state().status_text == "SEEN", "seen")
     session.server.close()
     until(session, lambda: session.state().status_text.startswith("LOST"), "lost")
+    assert session.view.node("tip").GetAttribute("IRAI.Needle.Status") == "lost", "panel and views say the same"
     assert session.state().sigma is None
     assert session.forwardable() is None
     session.replay(dot_recording()[0], loop=True)

@@ -47,7 +47,11 @@ def draw(host, work: Path) -> None:
     until(host, lambda: ui.statusLabel.text == "SEEN" and not ui.planTable.isHidden(), "the needle seen")
     panel(host, work, "link", {"link", "modality"})
     until(host, lambda: ui.statusLabel.text == "SEEN" and not ui.planTable.isHidden(), "the needle seen")
-    panel(host, work, "live", {"live", "plan"})
+    for _ in range(30):  # the picture itself takes time: again, until the needle is seen on it
+        until(host, lambda: ui.statusLabel.text == "SEEN" and not ui.planTable.isHidden(), "the needle seen")
+        panel(host, work, "live", {"live", "plan"})
+        if ui.statusLabel.text == "SEEN":
+            break
     until(host, lambda: ui.statusLabel.text == "SEEN", "the needle seen")
     views(logic.session, work, "seen")
     ui.disconnectButton.click()
@@ -71,7 +75,7 @@ def robot_panel(host, work: Path) -> None:
         ui.robotConnectButton.click()
         until(host, lambda: ui.deadManButton.enabled, "the robot")
         ui.emergencyStopButton.click()
-        until(host, lambda: "confirmed" in ui.emergencyLabel.text, "the robot stopped")
+        until(host, lambda: "confirmed it and stays" in ui.emergencyLabel.text, "the robot stopped")
         panel(host, work, "robot", {"robot"})
         ui.robotDisconnectButton.click()
 
@@ -119,9 +123,7 @@ def views(session, work: Path, name: str) -> None:
         view.node.SetSliceVisible(True)
         view.image()
         with ThreeDView((VIEW, 360)) as scene:
-            tip = np.zeros(3)
-            session.view.node("tip").GetNthControlPointPositionWorld(0, tip)
-            scene.look_from(-np.cross(right, down) + 0.6 * right - 0.3 * down, -down).target(tip, 45.0)
+            scene.look_from(-np.cross(right, down) + 0.6 * right - 0.3 * down, -down).target(middle, 0.42 * width_mm)
             compress(scene.save(work / "threed.png"), "needle_threed.png")
 
 

@@ -144,6 +144,16 @@ class NeedleView:
             self._draw(self.estimate, status, now_s)
         return status
 
+    def lose(self, now_s: float) -> None:
+        """The source is gone: what is shown is lost at once, and not only when it has aged. Nothing shown: nothing."""
+        if self.estimate is None or self.estimate.status in (NeedleStatus.LOST, NeedleStatus.ABSENT):
+            self.tick(now_s)
+            return
+        age = self.age_s(now_s) or 0.0
+        lost = replace(self.estimate, status=NeedleStatus.LOST, age_s=age, tip=None, direction=None, curve=None,
+                       covariance=None)
+        self.show(lost, now_s)
+
     def age_s(self, now_s: float) -> float | None:
         """Seconds since the tip was last measured; None before any estimate."""
         if self.estimate is None or self._received_s is None:

@@ -232,9 +232,9 @@ class NeedleSession:
         self.problem = stream.problem
         if stream._thread is not None and not stream._thread.is_alive():
             self.problem = "the detector failed and has stopped (see the log); start again or choose another"
-        if latest is None:  # nothing came yet, or the connection is gone: what is shown ages to LOST
+        if latest is None:  # nothing came yet, or the connection is gone
             self._estimate = None
-            self.view.tick(now)
+            self.view.lose(now)
             return
         shown = latest is self._shown
         if not shown:
@@ -247,7 +247,7 @@ class NeedleSession:
         except (InputError, RefusedError) as error:
             self.problem = str(error)
             self._estimate = None
-            self.view.tick(now)
+            self.view.lose(now)
             return
         self._estimate = mapped
         as_mm = mapped if mapped.units == "mm" else replace(mapped, units="mm")  # drawn where its picture is drawn
@@ -320,8 +320,6 @@ class NeedleSession:
         """Where everything stands now."""
         now = self.clock()
         status = self.view.tick(now)
-        if self.stream is not None and self._estimate is None and status is not None:
-            status = NeedleStatus.LOST
         age = self.view.age_s(now)
         fresh = status in (NeedleStatus.SEEN, NeedleStatus.COASTING)
         estimate = self._estimate
