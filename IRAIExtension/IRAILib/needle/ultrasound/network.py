@@ -25,7 +25,7 @@ from .features import STACK, canvas_from_frame, frame_px_from_map
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "needle_ultrasound.onnx"
 VALIDATED_ON = "simulation"
 SHAFT_FLOOR, NEAR_PX, WINDOW = 0.2, 3.5, 4
-BEND_RIDGE = 20.0  # against a bend that the shaft's few pixels don't show
+BEND_RIDGE = 3.0  # against a bend that the shaft's few pixels don't show
 LEAST_SHAFT_PX = 6.0
 
 
@@ -109,22 +109,24 @@ class NetworkDetector:
 
 
 def read_maps(maps: np.ndarray, scalars: np.ndarray, shape: tuple[int, int],
-              operation: dict[str, float]) -> FrameDetection:
+              operation: dict[str, Any]) -> FrameDetection:
     """What the network's output says, in pixels of a picture of `shape` (h, w)."""
-    confidence, in_plane, fraction = (float(_sigmoid(value)) for value in scalars[:3])
-    nothing = FrameDetection(found=False, confidence=confidence, in_plane=in_plane, method=NetworkDetector.method)
-    if confidence < operation["threshold"]:
-        return nothing
+    fraction = float(_sigmoid(scalars[2]))
     tip = peak(maps[0])
-    line = fit_line(_sigmoid(maps[1]), tip)
-    if line is None:
-        return nothing
+    shaft = _sigmoid(maps[1])
+    line = fit_line(shaft, tip)
+    signs = evidence(maps, shaft, scalars, tip, line)
+    confidence = chance(signs, operation["presence"])
+    in_plane = chance(signs, operation["in_plane"])
+    if line is None or confidence < operation["threshold"]:
+        return FrameDetection(found=False, confidence=confidence, in_plane=in_plane, method=NetworkDetector.method)
     tip, direction, entry, angle_sigma = line
     per_px = float(np.linalg.norm(frame_px_from_map(tip + direction, shape) - frame_px_from_map(tip, shape)))
     along = math.exp(float(np.clip(scalars[3], -2.5, 3.0))) * operation["sigma_along_factor"]
     across = math.exp(float(np.clip(scalars[4], -2.5, 3.0))) * operation["sigma_across_factor"]
     normal = np.array([-direction[1], direction[0]])
     covariance = along**2 * np.outer(direction, direction) + across**2 * np.outer(normal, normal)
+    covariance = (covariance + heat_spread(maps[0], tip)) * operation["sigma_factor"] ** 2
     # in_plane of the network crosses its own threshold where the tip counts as in the plane: 0.5 after this
     bent = in_plane ** (math.log(0.5) / math.log(min(max(operation["in_plane_threshold"], 0.02), 0.98)))
     return FrameDetection(
@@ -132,6 +134,37 @@ def read_maps(maps: np.ndarray, scalars: np.ndarray, shape: tuple[int, int],
         entry_px=frame_px_from_map(entry, shape), covariance_px=covariance * per_px**2,
         direction_sigma_deg=angle_sigma * operation["sigma_angle_factor"], confidence=confidence,
         visible_fraction=fraction, in_plane=bent, method=NetworkDetector.method)
+
+
+def evidence(maps: np.ndarray, shaft: np.ndarray, scalars: np.ndarray, tip: np.ndarray,
+             line: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None) -> np.ndarray:
+    """(10,) signs of a needle and of its tip: the network's scalars, how sharp the tip's map is, and the shaft's.
+
+    They are weighed by `chance`; without a line the shaft's signs are 0.
+    """
+    heat = maps[0].astype(float) - float(maps[0].max())
+    rows = slice(max(int(tip[1]) - WINDOW, 0), int(tip[1]) + WINDOW + 1)
+    columns = slice(max(int(tip[0]) - WINDOW, 0), int(tip[0]) + WINDOW + 1)
+    heat = np.exp(heat)
+    sharp = math.log(float(heat[rows, columns].sum() / heat.sum()) + 1e-4)
+    signs = [*np.clip(scalars[:4], -12, 12), sharp, float(maps[0].max()) / 4, 0.0, 0.0, 0.0, 0.0]
+    if line is not None:
+        at, direction, entry, _ = line
+        length = float(np.linalg.norm(at - entry))
+
+        def mean(back: np.ndarray) -> float:
+            points = np.rint(at - back[:, None] * direction).astype(int)
+            return float(shaft[np.clip(points[:, 1], 0, shaft.shape[0] - 1),
+                               np.clip(points[:, 0], 0, shaft.shape[1] - 1)].mean())
+
+        signs[6:] = [mean(np.arange(1.0, 13.0)), min(length / 40, 1.5), mean(np.arange(-9.0, -3.0)),
+                     mean(np.arange(0.0, max(length, 2.0))) * length / max(float(shaft.sum()), 1.0)]
+    return np.array(signs)
+
+
+def chance(signs: np.ndarray, weights: list[float]) -> float:
+    """Logistic combination of `evidence`: weights (10,) and a constant at the end."""
+    return float(_sigmoid(signs @ np.asarray(weights[:-1]) + weights[-1]))
 
 
 def peak(logits: np.ndarray) -> np.ndarray:
@@ -142,6 +175,15 @@ def peak(logits: np.ndarray) -> np.ndarray:
     weight = np.exp(logits[np.ix_(rows, columns)].astype(float) - float(logits.max()))
     weight /= weight.sum()
     return np.array([weight.sum(0) @ columns, weight.sum(1) @ rows])
+
+
+def heat_spread(logits: np.ndarray, tip: np.ndarray) -> np.ndarray:
+    """(2, 2) second moment of the tip's map about `tip`: large where two places compete."""
+    heat = np.exp(logits.astype(float) - float(logits.max()))
+    rows, columns = np.nonzero(heat > 1e-3)
+    weight = heat[rows, columns] / heat[rows, columns].sum()
+    offset = np.stack([columns - tip[0], rows - tip[1]], -1)
+    return (offset * weight[:, None]).T @ offset
 
 
 def fit_line(shaft: np.ndarray, tip: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:

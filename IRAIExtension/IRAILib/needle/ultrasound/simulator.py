@@ -33,8 +33,8 @@ from .simulator_geometry import (
 )
 from .tissue import PADDED, random_tissue
 
-VISIBLE_RATIO = 1.8  # echo over the background's at which a piece of shaft can be told from it, and
-VISIBLE_GREY = 18.0  # the grey levels by which a piece of shaft must stand out to count as visible
+VISIBLE_RATIO = 2.5  # echo over the background's at which a piece of shaft can be told from it, and
+VISIBLE_GREY = 20.0  # the grey levels by which a piece of shaft must stand out to count as visible
 
 
 @dataclass
@@ -231,7 +231,7 @@ def _background(scene: Scene, sample: np.ndarray, line: np.ndarray, shift: tuple
 def visible_in_picture(picture: np.ndarray, curve_px: np.ndarray) -> np.ndarray:
     """(n,) bool: where along a curve (n, 2; entry to tip) the picture is brighter than beside it.
 
-    The mean over a stretch of 5 % of the picture's width on the line against that at 2.5 to 4.5 % of it to both
+    The mean over a stretch of 8 % of the picture's width on the line against that at 2.5 to 4.5 % of it to both
     sides (the brighter one counts): what an eye could see, whatever the physics put there.
     """
     width = picture.shape[1]
@@ -239,7 +239,7 @@ def visible_in_picture(picture: np.ndarray, curve_px: np.ndarray) -> np.ndarray:
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
     step = float(np.median(np.linalg.norm(np.diff(curve_px, axis=0), axis=1)))
-    stretch = max(int(0.05 * width / max(step, 1e-3)), 1)
+    stretch = max(int(0.08 * width / max(step, 1e-3)), 1)
 
     def along(offset_px: float) -> np.ndarray:
         at = np.rint(curve_px + normal * offset_px).astype(int)

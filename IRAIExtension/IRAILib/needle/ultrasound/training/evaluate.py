@@ -10,13 +10,14 @@ import numpy as np
 
 from ..detection import FrameDetection
 from ..features import CANVAS, STRIDE, map_from_frame_px
-from ..network import read_maps
+from ..network import evidence, fit_line, peak, read_maps
 from .samples import FIELDS, Samples
 
-NEUTRAL = {"threshold": 0.5, "in_plane_threshold": 0.5, "sigma_along_factor": 1.0, "sigma_across_factor": 1.0,
-           "sigma_angle_factor": 1.0}
+NEUTRAL: dict[str, Any] = {"threshold": 0.0, "in_plane_threshold": 0.5, "sigma_along_factor": 1.0,
+                           "sigma_across_factor": 1.0, "sigma_angle_factor": 1.0, "sigma_factor": 1.0}
+RIDGE = 2.0
 SHAPE = (CANVAS[1], CANVAS[0])
-TARGET_FALSE = 0.005  # of needle-free simulated frames
+TARGET_FALSE = 0.008  # of needle-free simulated frames
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (n, 3, 192, 256) float -> maps, scalars
 
 
@@ -37,43 +38,81 @@ def _tip_error(found: FrameDetection, facts: dict[str, float]) -> tuple[float, f
     return float(error @ direction), float(error @ [-direction[1], direction[0]]), angle
 
 
-def operating_point(maps: np.ndarray, scalars: np.ndarray, samples: Samples) -> dict[str, float]:
+def _facts(samples: Samples, number: Any) -> dict[str, float]:
+    return dict(zip(FIELDS, samples.facts[number].tolist(), strict=True))
+
+
+def _mahalanobis(found: FrameDetection, facts: dict[str, float]) -> float:
+    """Squared distance of the true tip from the one found, in units of its covariance."""
+    assert found.tip_px is not None
+    assert found.covariance_px is not None
+    miss = (map_from_frame_px(found.tip_px, SHAPE) - [facts["tip_x"], facts["tip_y"]]) * STRIDE
+    return float(miss @ np.linalg.solve(found.covariance_px, miss))
+
+
+def operating_point(maps: np.ndarray, scalars: np.ndarray, samples: Samples) -> dict[str, Any]:
     """Thresholds and factors of the uncertainty, from samples kept for that (not those that are reported).
 
-    The threshold of presence keeps false alarms on needle-free frames under TARGET_FALSE or has the best F score,
-    whichever is higher; the factors make 68 % of the errors fall within one sigma.
+    The threshold of presence keeps false alarms on needle-free frames under TARGET_FALSE and has the best F score
+    (precision weighs twice); the factors make 95 % of the tips fall within the ellipse for 95 %.
     """
-    point = dict(NEUTRAL, threshold=0.02, in_plane_threshold=0.5)
-    found = [read_maps(m, s, SHAPE, point) for m, s in zip(maps, scalars, strict=True)]
-    chance = np.array([f.confidence if f.found else 0.0 for f in found])
-    plane = np.array([f.in_plane or 0.0 for f in found])
+    signs = np.stack([_signs(m, s) for m, s in zip(maps, scalars, strict=True)])
     counted, free = samples.fact("counted") > 0, samples.fact("present") == 0
-    clear = free | counted | ((samples.fact("visible_fraction") >= 0.2) & ~counted)
+    seen = ~free & (samples.fact("visible_fraction") >= 0.2)
+    clear = free | counted | seen
+    point = dict(NEUTRAL, presence=_logistic(signs[free | seen], seen[free | seen]),
+                 in_plane=_logistic(signs[seen], counted[seen]))
+    found = [read_maps(m, s, SHAPE, point) for m, s in zip(maps, scalars, strict=True)]
+    sure = np.array([f.confidence if f.found else 0.0 for f in found])
+    plane = np.array([f.in_plane or 0.0 for f in found])
     best, score = (0.5, 0.5), -1.0
-    for threshold in np.arange(0.1, 0.96, 0.02):
-        for limit in np.arange(0.15, 0.9, 0.05):
-            given = (chance >= threshold) & (plane >= limit)
-            if given[free].mean() > TARGET_FALSE and threshold < 0.94:
+    for threshold in np.arange(0.2, 0.99, 0.02):
+        for limit in np.arange(0.1, 0.95, 0.05):
+            given = (sure >= threshold) & (plane >= limit)
+            if given[free].mean() > TARGET_FALSE and threshold < 0.97:
                 continue
             hit = (given & counted).sum()
-            value = 2 * hit / max(2 * hit + (given & clear & ~counted).sum() + (counted & ~given).sum(), 1)
+            false, missed = (given & clear & ~counted).sum(), (counted & ~given).sum()
+            value = 1.25 * hit / max(1.25 * hit + false + 0.25 * missed, 1)
             if value > score:
                 best, score = (float(threshold), float(limit)), float(value)
     point.update(threshold=best[0], in_plane_threshold=best[1])
+    given = np.flatnonzero(counted & (sure >= best[0]) & (plane >= best[1]))
     ratios = []
-    for number in np.flatnonzero(counted & (chance >= best[0])):
-        facts = dict(zip(FIELDS, samples.facts[number].tolist(), strict=True))
-        along, across, angle = _tip_error(found[number], facts)
-        sigma = np.exp(np.clip(scalars[number, 3:5], -2.5, 3.0)) * facts["mm_per_map_px"]
+    for number in given:
+        along, across, angle = _tip_error(found[number], _facts(samples, number))
+        sigma = np.exp(np.clip(scalars[number, 3:5], -2.5, 3.0)) * float(samples.fact("mm_per_map_px")[number])
         ratios.append([abs(along) / sigma[0], abs(across) / sigma[1], angle / (found[number].direction_sigma_deg or 1)])
     if len(ratios) > 20:
         factors = np.percentile(np.array(ratios), 68.3, axis=0)
         for name, factor in zip(("along", "across", "angle"), factors, strict=True):
             point[f"sigma_{name}_factor"] = float(np.clip(factor, 0.05, 20))
-    return {name: round(value, 4) for name, value in point.items()}
+        square = [_mahalanobis(read_maps(maps[number], scalars[number], SHAPE, dict(point, threshold=0.0)),
+                               _facts(samples, number)) for number in given]
+        point["sigma_factor"] = math.sqrt(float(np.percentile(square, 95)) / 5.991)
+    return {name: np.round(value, 4).tolist() for name, value in point.items()}
 
 
-def measured(maps: np.ndarray, scalars: np.ndarray, samples: Samples, point: dict[str, float]) -> dict[str, Any]:
+def _signs(maps: np.ndarray, scalars: np.ndarray) -> np.ndarray:
+    shaft, tip = 1 / (1 + np.exp(-maps[1])), peak(maps[0])
+    return evidence(maps, shaft, scalars, tip, fit_line(shaft, tip))
+
+
+def _logistic(signs: np.ndarray, truth: np.ndarray) -> list[float]:
+    """Weights and a constant of a ridge-regularised logistic regression, by Newton's method."""
+    mean, spread = signs.mean(0), signs.std(0) + 1e-6
+    design = np.concatenate([(signs - mean) / spread, np.ones((len(signs), 1))], 1)
+    ridge = np.diag([RIDGE] * signs.shape[1] + [1e-6])
+    weights = np.zeros(design.shape[1])
+    for _ in range(30):
+        likely = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        slope = design.T @ (likely - truth) + ridge @ weights
+        weights -= np.linalg.solve((design * (likely * (1 - likely))[:, None]).T @ design + ridge, slope)
+    plain = weights[:-1] / spread
+    return [*plain.tolist(), float(weights[-1] - plain @ mean)]
+
+
+def measured(maps: np.ndarray, scalars: np.ndarray, samples: Samples, point: dict[str, Any]) -> dict[str, Any]:
     """Figures on samples: errors in mm and degrees, precision and recall, false alarms, coverage.
 
     Counted is a needle whose tip lies in the image and its plane, with at least a fifth of its shaft visible. A
@@ -86,14 +125,10 @@ def measured(maps: np.ndarray, scalars: np.ndarray, samples: Samples, point: dic
     unclear = ~free & (samples.fact("visible_fraction") < 0.2)
     errors, inside = [], []
     for number in np.flatnonzero(counted & given):
-        facts = dict(zip(FIELDS, samples.facts[number].tolist(), strict=True))
+        facts = _facts(samples, number)
         along, across, angle = _tip_error(found[number], facts)
         errors.append((math.hypot(along, across), abs(along), abs(across), angle))
-        covariance = found[number].covariance_px
-        assert covariance is not None
-        miss = np.array([along, across]) / (facts["mm_per_map_px"] / STRIDE)
-        true = np.array([[facts["dir_x"], facts["dir_y"]], [-facts["dir_y"], facts["dir_x"]]])
-        inside.append(float(miss @ np.linalg.solve(true @ covariance @ true.T, miss)))
+        inside.append(_mahalanobis(found[number], facts))
     hits, false = int((given & counted).sum()), int((given & ~counted & ~unclear).sum())
     tip = np.array(errors).reshape(-1, 4)
     square = np.array(inside)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ....geometry import InputError
+from ....geometry import CancelledError, InputError
 from .model import build
 from .samples import FIELDS, Samples, load
 
@@ -162,6 +162,27 @@ def _spread_loss(maps: Any, scalars: Any, column: dict[str, Any], has_tip: Any) 
     return total / has_tip.sum().clamp(min=1)
 
 
+def _await_samples(pool: Pool, cancelled: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while pool.refresh() < 500:
+        if time.monotonic() > deadline:
+            raise InputError("no training samples appeared within 5 minutes; see the simulator's messages")
+        if cancelled():
+            raise CancelledError("training was cancelled")
+        time.sleep(1)
+
+
+def _remember_hard(hard: dict, keys: list, losses: list[float]) -> None:
+    """Samples whose loss is well over the batch's come again (`Pool.batch`)."""
+    mean = sum(losses) / len(losses)
+    for key, value in zip(keys, losses, strict=True):
+        hard.pop(key, None)
+        if value > 1.4 * mean:
+            hard[key] = value
+    while len(hard) > 2000:
+        hard.pop(next(iter(hard)))
+
+
 def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, start: dict | None = None,
           peak_rate: float = PEAK_RATE, progress: Callable[[Progress], None] | None = None,
           checkpoint: Callable[[Any], None] | None = None,
@@ -171,8 +192,6 @@ def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, start: dic
     Raises: InputError when no sample appears, CancelledError when `cancelled` says so.
     """
     import torch
-
-    from ....geometry import CancelledError
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -184,13 +203,8 @@ def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, start: dic
     average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=DECAY)
-    deadline, began, step, hard = time.monotonic() + 300, 0.0, 0, {}
-    while pool.refresh() < 500:
-        if time.monotonic() > deadline:
-            raise InputError("no training samples appeared within 5 minutes; see the simulator's messages")
-        if cancelled():
-            raise CancelledError("training was cancelled")
-        time.sleep(1)
+    step, hard = 0, {}
+    _await_samples(pool, cancelled)
     began, running, told, looked = time.monotonic(), {}, 0.0, 0.0
     while (part := (time.monotonic() - began) / (60 * minutes)) < 1:
         if cancelled():
@@ -210,12 +224,7 @@ def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, start: dic
         optimiser.step()
         average.update_parameters(net)
         step += 1
-        for key, value in zip(keys, each.tolist(), strict=True):  # hard examples come again
-            hard.pop(key, None)
-            if value > 1.4 * float(each.mean()):
-                hard[key] = value
-        while len(hard) > 2000:
-            hard.pop(next(iter(hard)))
+        _remember_hard(hard, keys, each.tolist())
         for name, value in parts.items():
             running[name] = 0.97 * running.get(name, float(value.detach())) + 0.03 * float(value.detach())
         now = time.monotonic()

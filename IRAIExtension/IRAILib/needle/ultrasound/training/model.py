@@ -8,20 +8,10 @@ WIDTHS = (16, 32, 64, 96, 128)
 SCALARS = ("present", "in_plane", "visible_fraction", "log_sigma_along", "log_sigma_across", "log_sigma_angle")
 
 
-def build() -> Any:
-    """A torch module: (n, 3, 192, 256) float 0..1 -> (maps (n, 2, 96, 128): tip and shaft logits; (n, 6) scalars).
-
-    Scalars, in the order of SCALARS: two logits, a logit, and natural logarithms of standard deviations (the tip's
-    along and across the shaft in map pixels, the direction's in degrees).
-    Raises: MissingPackageError without torch.
-    """
-    from ....geometry import MissingPackageError
-
-    try:
-        import torch
-        from torch import nn
-    except ImportError:
-        raise MissingPackageError("training needs torch: pip install torch") from None
+def _parts() -> tuple[Any, Any]:
+    """(convolution block, residual block): functions and classes that need torch."""
+    import torch
+    from torch import nn
 
     def block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
         return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
@@ -37,17 +27,37 @@ def build() -> Any:
         def forward(self, x):
             return torch.relu(x + self.second(self.first(x)))
 
+    return block, Residual
+
+
+def build() -> Any:
+    """A torch module: (n, 3, 192, 256) float 0..1 -> (maps (n, 2, 96, 128): tip and shaft logits; (n, 6) scalars).
+
+    Scalars, in the order of SCALARS: two logits, a logit, and natural logarithms of standard deviations (the tip's
+    along and across the shaft in map pixels, the direction's in degrees).
+    Raises: MissingPackageError without torch.
+    """
+    from ....geometry import MissingPackageError
+
+    try:
+        import torch
+        from torch import nn
+    except ImportError:
+        raise MissingPackageError("training needs torch: pip install torch") from None
+
+    block, residual = _parts()
+
     class NeedleNet(nn.Module):
         def __init__(self):
             super().__init__()
             a, b, c, d, e = WIDTHS
             self.stem = block(3, a, 2)
             self.down = nn.ModuleList([
-                nn.Sequential(block(a, b, 2), Residual(b)), nn.Sequential(block(b, c, 2), Residual(c)),
-                nn.Sequential(block(c, d, 2), Residual(d, 2)), nn.Sequential(block(d, e, 2), Residual(e))])
+                nn.Sequential(block(a, b, 2), residual(b)), nn.Sequential(block(b, c, 2), residual(c)),
+                nn.Sequential(block(c, d, 2), residual(d, 2)), nn.Sequential(block(d, e, 2), residual(e))])
             self.side = nn.ModuleList([nn.Conv2d(wide, thin, 1, bias=False)
                                        for wide, thin in ((e, d), (d, c), (c, b), (b, a))])
-            self.up = nn.ModuleList([Residual(d), Residual(c), Residual(b), block(a, a)])
+            self.up = nn.ModuleList([residual(d), residual(c), residual(b), block(a, a)])
             self.maps = nn.Conv2d(a, 2, 3, 1, 1)
             self.local = nn.Conv2d(b, 32, 1)
             self.scalars = nn.Sequential(nn.Linear(e * 2 + 32 * 3, 96), nn.ReLU(inplace=True),
