@@ -169,7 +169,7 @@ class LinkBridge:
         key = (message.TYPE, target.name)
         stream = self.streams.get(key)
         node = self.scene.GetNodeByID(stream.node_id) if stream is not None else None
-        if node is None or not node.IsA(target.class_name):
+        if stream is None or node is None or not node.IsA(target.class_name):
             node = self._node(target, message)
             stream = self.streams[key] = Stream(node.GetID(), message.TYPE, target.name, self.clock())
         held.append((node, node.StartModify()))

@@ -57,7 +57,7 @@ class ConnectorBridge:
                                       "the link of IRAI itself")
         self.scene, self.settings, self.clock = scene or slicer.mrmlScene, settings, clock
         self.name, self.stale_s = settings.name, settings.stale_s
-        self.node = self.scene.GetFirstNode(settings.name, CLASS)
+        self.node: Any = self.scene.GetFirstNode(settings.name, CLASS)
         if self.node is None:
             self.node = self.scene.AddNewNodeByClass(CLASS, settings.name)
         if settings.role == "client":
@@ -145,7 +145,7 @@ class ConnectorBridge:
 
     def send_node(self, node, device: str | None = None, *, priority: bool = False) -> bool:
         """Push a node through the connector, under its own name. Returns whether a peer is there."""
-        if not self.connected:
+        if self.node is None or not self.connected:
             return False
         self.node.RegisterOutgoingMRMLNode(node)
         self.node.PushNode(node)

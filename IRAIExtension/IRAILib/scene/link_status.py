@@ -49,7 +49,9 @@ def status_of(node) -> str | None:
 
     What a loaded scene says is not believed: without a live bridge a pose is LOST, everything else STALE.
     """
-    status = node.GetAttribute(STATUS) if node is not None else None
+    if node is None:
+        return None
+    status = node.GetAttribute(STATUS)
     if status == OK and not is_renewed(node):
         return LOST if node.GetAttribute(TYPE) in POSES else STALE
     return status

@@ -195,7 +195,7 @@ class NeedleView:
         if estimate.tip is not None:
             _set_points(nodes["tip"], estimate.tip[None])
             if estimate.covariance is not None:
-                self._ellipsoid(nodes["doubt"], estimate)
+                self._ellipsoid(nodes["doubt"], estimate.tip, estimate.covariance)
         if curve is not None and len(curve) >= 2:
             _set_points(nodes["shaft"], np.stack([curve[0], curve[-1]]))
             if is_bent(curve):
@@ -223,7 +223,7 @@ class NeedleView:
         set_attribute(nodes["tip"], SIGMA_ATTRIBUTE, f"{estimate.sigma:.3f}" if fresh and estimate.sigma else None)
         set_attribute(nodes["tip"], VALIDATED_ATTRIBUTE, estimate.validated_on or None)
 
-    def _ellipsoid(self, node, estimate: NeedleEstimate) -> None:
+    def _ellipsoid(self, node, centre: np.ndarray, covariance: np.ndarray) -> None:
         import vtk
         from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
@@ -235,7 +235,7 @@ class NeedleView:
             source.Update()
             self._unit = (vtk_to_numpy(source.GetOutput().GetPoints().GetData()).copy(), source.GetOutput())
         unit, mesh = self._unit
-        points = unit @ half_axes_mm(estimate.covariance).T + estimate.tip
+        points = unit @ half_axes_mm(covariance).T + centre
         polydata = node.GetPolyData()
         if polydata is None or polydata.GetNumberOfPoints() != len(points):
             polydata = vtk.vtkPolyData()
