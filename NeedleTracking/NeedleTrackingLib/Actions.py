@@ -11,12 +11,13 @@ class NeedleTrackingActions:
     session = None
     robot = None
 
-    def openSession(self, render=None):
+    def openSession(self):
         """The session, made on first use."""
         if self.session is None:
+            from IRAILib.scene.needle_render import desktop_render_ms
             from IRAILib.scene.needle_session import NeedleSession
 
-            self.session = NeedleSession(render=render)
+            self.session = NeedleSession(render=desktop_render_ms)
         return self.session
 
     def connect(self, parameters):

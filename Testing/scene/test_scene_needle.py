@@ -244,6 +244,17 @@ def test_the_needle_is_seen_on_its_slice_green_then_grey(scene, view) -> None:
     np.testing.assert_array_equal(live[far], stale[far])
 
 
+def test_the_time_that_drawing_took_is_taken_from_the_views(scene) -> None:
+    from IRAILib.headless.views import SliceView
+    from IRAILib.scene.needle_render import desktop_render_ms, last_render_ms
+
+    with SliceView("Axial", 200) as view:
+        assert last_render_ms([view.window]) is None
+        view.image()
+        assert last_render_ms([view.window]) > 0.0
+    assert desktop_render_ms() is None, "there is no desktop here"
+
+
 def greenish(picture: np.ndarray) -> np.ndarray:
     red, green, blue = (picture[..., c].astype(int) for c in range(3))
     return (green > red + 60) & (green > blue + 40)

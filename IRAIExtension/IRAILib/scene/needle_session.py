@@ -55,10 +55,10 @@ class SessionState:
 
 class NeedleSession:
     """See the module. Args: scene: None is slicer.mrmlScene. clock: seconds that go forward.
-    render: draws now and returns how many ms that took; None: the budget leaves it out."""
+    render: how many ms the views took to draw, None where that isn't known; without it the budget leaves it out."""
 
     def __init__(self, scene=None, *, clock: Callable[[], float] = time.monotonic,
-                 render: Callable[[], float] | None = None) -> None:
+                 render: Callable[[], float | None] | None = None) -> None:
         self.scene, self.clock, self.render = scene, clock, render
         self.bridge: LinkBridge | None = None
         self.server: Any = None
