@@ -22,12 +22,13 @@ def desktop_windows() -> list[Any]:
     """The render windows of Slicer's visible slice and 3D views; none without a desktop."""
     import slicer
 
-    manager = slicer.app.layoutManager()
-    if manager is None or not hasattr(manager, "sliceViewNames") or not hasattr(manager, "sliceWidget"):
+    from ..headless import is_desktop
+
+    manager = slicer.app.layoutManager() if is_desktop() else None
+    if manager is None:
         return []
     views = [manager.sliceWidget(name).sliceView() for name in manager.sliceViewNames()]
-    if hasattr(manager, "threeDViewCount"):
-        views += [manager.threeDWidget(index).threeDView() for index in range(manager.threeDViewCount)]
+    views += [manager.threeDWidget(index).threeDView() for index in range(manager.threeDViewCount)]
     return [view.renderWindow() for view in views if view.visible]
 
 
