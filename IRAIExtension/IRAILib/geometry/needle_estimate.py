@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from .errors import InputError
 
 
-class NeedleStatus(str, Enum):
+class NeedleStatus(StrEnum):
     """What the number on the screen is worth."""
 
     SEEN = "seen"  # measured in this frame

@@ -59,10 +59,35 @@ def find_tubes(work: Work, inside: np.ndarray | None = None) -> Tubes:
     if inside is not None and len(best.points):
         index = np.rint(best.points / work.spacing).astype(int)[:, ::-1]
         best = best.part(inside[tuple(np.clip(index, 0, np.array(inside.shape) - 1).T)])
+    if len(best.points):
+        best = Tubes(best.points, best.strength * (0.2 + _continued(work, best)), best.direction)
     most = MOST_CELLS_FLAT if flat else MOST_CELLS
     if len(best.points) > most:
         best = best.part(np.argpartition(-best.strength, most)[:most])
     return best
+
+
+def _continued(work: Work, tubes: Tubes) -> np.ndarray:
+    """(n,) part of the places up to 14 mm before and behind each cell, along its direction, where tube cells that run
+    the same way lie: high on a line, low in texture."""
+    shape = np.array(work.cells.shape)
+    number = np.full(int(np.prod(shape)), -1, np.int32)
+    order = np.argsort(tubes.strength)
+    number[_cell_number(work, tubes.points[order], shape)] = order
+    part = np.zeros(len(tubes.points), np.float32)
+    direction = tubes.direction.astype(np.float32)
+    steps = (-14.0, -10.5, -7.0, -3.5, 3.5, 7.0, 10.5, 14.0)
+    for step in steps:
+        there = number[_cell_number(work, tubes.points + step * tubes.direction, shape)]
+        aligned = np.abs(np.einsum("na,na->n", direction, direction[there])) > 0.9
+        part += (there >= 0) & aligned
+    return part / len(steps)
+
+
+def _cell_number(work: Work, points: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    index = np.floor((points + 0.5 * work.spacing) / work.cell_mm).astype(int)[:, ::-1]
+    index = np.clip(index, 0, shape - 1)
+    return (index[:, 0] * shape[1] + index[:, 1]) * shape[2] + index[:, 2]
 
 
 def _fine_body(work: Work) -> np.ndarray:

@@ -37,7 +37,8 @@ def load_card(path: Path) -> dict[str, Any]:
             raise InputError(f"the needle network's file {needed} is missing; make it with: irai needle train")
     try:
         card = json.loads(card_path.read_text("utf-8"))
-        digest, _ = card["sha256"], card["operation"]["threshold"]
+        operation = card["operation"]
+        digest, _ = card["sha256"], [operation[name] for name in ("threshold", "presence", "in_plane", "sigma_factor")]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"the needle network's card {card_path} is damaged ({error})") from None
     if hashlib.sha256(path.read_bytes()).hexdigest() != digest:

@@ -17,7 +17,7 @@ NEUTRAL: dict[str, Any] = {"threshold": 0.0, "in_plane_threshold": 0.5, "sigma_a
                            "sigma_across_factor": 1.0, "sigma_angle_factor": 1.0, "sigma_factor": 1.0}
 RIDGE = 2.0
 SHAPE = (CANVAS[1], CANVAS[0])
-TARGET_FALSE = 0.008  # of needle-free simulated frames
+TARGET_FALSE = 0.01  # of needle-free simulated frames
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (n, 3, 192, 256) float -> maps, scalars
 
 
@@ -122,7 +122,8 @@ def measured(maps: np.ndarray, scalars: np.ndarray, samples: Samples, point: dic
     found = [read_maps(m, s, SHAPE, point) for m, s in zip(maps, scalars, strict=True)]
     given = np.array([f.found and (f.in_plane or 0) >= 0.5 for f in found])
     counted, free = samples.fact("counted") > 0, samples.fact("present") == 0
-    unclear = ~free & (samples.fact("visible_fraction") < 0.2)
+    seen = samples.fact("visible_fraction")
+    unclear = ~free & (seen < 0.2)
     errors, inside = [], []
     for number in np.flatnonzero(counted & given):
         facts = _facts(samples, number)
@@ -144,6 +145,10 @@ def measured(maps: np.ndarray, scalars: np.ndarray, samples: Samples, point: dic
         "angle_deg_median": percentile(tip[:, 3], 50), "angle_deg_p95": percentile(tip[:, 3], 95),
         "precision": round(hits / max(hits + false, 1), 4), "recall": round(hits / max(int(counted.sum()), 1), 4),
         "false_alarms_needle_free": round(float(given[free].mean()), 5) if free.any() else None,
+        "recall_by_visible_fraction": {
+            f"{low}..{high}": round(float(given[counted & (seen >= low) & (seen <= high)].mean()), 3)
+            for low, high in ((0.2, 0.5), (0.5, 0.8), (0.8, 1.0))
+            if (counted & (seen >= low) & (seen <= high)).any()},
         "given_out_of_plane": int((given & ~counted & ~free & ~unclear).sum()),
         "coverage_68": round(float((square < 2.296).mean()), 3) if len(square) else None,
         "coverage_95": round(float((square < 5.991).mean()), 3) if len(square) else None,
