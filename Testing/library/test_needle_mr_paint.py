@@ -88,7 +88,7 @@ def test_the_void_of_a_cylinder_across_b0_is_as_wide_as_its_field_makes_it(te_ms
 
 
 def test_void_width_follows_the_cube_root_of_echo_time():
-    """Signal goes where phase turns by about once within a voxel: X a^2 TE d / r^3 is constant, so r goes as TE^(1/3)."""
+    """Signal goes where phase turns about once within a voxel: X a^2 TE d / r^3 is constant, so r goes as TE^(1/3)."""
     areas = [_area(_painted(te).array[:, 20, :]) for te in (2.0, 16.0)]
     assert np.sqrt(areas[1] / areas[0]) == pytest.approx(2.0, abs=0.35)
 
