@@ -254,7 +254,7 @@ def _crossing(t: np.ndarray, loss: np.ndarray, half: float, at: int, step: int) 
 
 def _in_volume(work: Work, points: np.ndarray) -> np.ndarray:
     index = points / work.spacing
-    return ((index > -0.5) & (index < np.array(work.relative.shape[::-1]) - 0.5)).all(axis=1)
+    return np.asarray(((index > -0.5) & (index < np.array(work.relative.shape[::-1]) - 0.5)).all(axis=1))
 
 
 def _measured(work: Work, curve: Curve, spread: float) -> Line | None:

@@ -149,7 +149,7 @@ def scan_noise(volume: Volume) -> float:
     plane = volume.array.astype(np.float32)
     signal = float(np.percentile(plane, 95))
     rest = np.abs(np.diff(plane, n=2, axis=2)) / np.sqrt(6.0)
-    local = ndimage.uniform_filter(rest, (1, 8, 8))[:, ::4, ::4]
+    local = ndimage.uniform_filter1d(ndimage.uniform_filter1d(rest, 8, axis=1), 8, axis=2)[:, ::4, ::4]
     busy = local[volume.array[:, ::4, ::4][:, :, :local.shape[2]] > 0.2 * signal]
     if not busy.size:
         return 0.02 * signal

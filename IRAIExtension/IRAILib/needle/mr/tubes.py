@@ -42,8 +42,10 @@ def find_tubes(work: Work, inside: np.ndarray | None = None) -> Tubes:
     """The strongest tube cells in the body; `inside` is bool on the scan's voxels, or None for everywhere."""
     flat = work.flat
     lift = np.array([0.0, 1.0, 1.0]) if flat else np.ones(3)
-    reach = np.maximum(1, np.rint(2.0 * NEIGHBOURHOOD_MM / work.cell_mm[::-1])).astype(int)
-    around = ndimage.uniform_filter(work.cells, np.where(lift > 0, reach, 1), mode="nearest")
+    around = work.cells
+    for axis in np.flatnonzero(lift):
+        reach = max(1, round(2.0 * NEIGHBOURHOOD_MM / float(work.cell_mm[2 - axis])))
+        around = ndimage.uniform_filter1d(around, reach, axis=int(axis), mode="nearest")
     body = _fine_body(work) & (around > LEAST_AROUND)
     best = Tubes(np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
     parts = []

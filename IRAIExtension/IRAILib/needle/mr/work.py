@@ -101,7 +101,7 @@ def make_work(volume: Volume) -> Work:
     cells, darker, cell_mm = _cells(array, spacing)
     body, air = _body(cells)
     ground = _ground(cells, body, cell_mm)
-    depth = ndimage.distance_transform_edt(np.pad(body, 1, mode="edge"), sampling=(cell_mm * COARSE)[::-1])
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(body, 1, mode="edge"), sampling=(cell_mm * COARSE)[::-1]))
     inner = depth[1:-1, 1:-1, 1:-1].astype(np.float32) if air else np.full(body.shape, 1e3, np.float32)
     index = [(np.arange(n) + 0.5) * s / (c * COARSE) - 0.5
              for n, s, c in zip(array.shape, spacing[::-1], cell_mm[::-1], strict=True)]
@@ -115,17 +115,18 @@ def _cells(array: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarr
     between them where voxels are coarser."""
     joined = np.maximum(1, np.floor(CELL_MM / spacing + 0.25)).astype(int)[::-1]
     shape = np.array(array.shape) // joined
-    mean = least = array[tuple(slice(0, n * m) for n, m in zip(shape, joined, strict=True))]
+    mean: np.ndarray = array[tuple(slice(0, n * m) for n, m in zip(shape, joined, strict=True))]
+    least = mean
     for axis, m in enumerate(joined):
         if m > 1:
             steps = np.arange(0, mean.shape[axis], m)
-            mean = np.add.reduceat(mean, steps, axis=axis) / m
+            mean = np.add.reduceat(mean, steps, axis=axis).astype(np.float32) / m
             least = np.minimum.reduceat(least, steps, axis=axis)
     size = spacing[::-1] * joined
     count = np.maximum(1, np.rint(mean.shape * size / CELL_MM)).astype(int)
     count = np.where((size > 1.3 * CELL_MM) & (np.array(mean.shape) > 1), count, mean.shape)
     index = [(np.arange(c) + 0.5) * n / c - 0.5 for c, n in zip(count, mean.shape, strict=True)]
-    size = (size * mean.shape / count)[::-1]
+    size = (size * np.array(mean.shape) / count)[::-1]
     return _stretched(mean, index), _stretched(0.5 * (mean + least), index), size
 
 
@@ -153,16 +154,24 @@ def _body(cells: np.ndarray) -> tuple[np.ndarray, bool]:
     """(coarse cells inside the body, whether air round it is in view)."""
     coarse = _coarse(cells)
     bright = coarse > 0.15 * np.percentile(coarse, 97)
-    labels, _ = ndimage.label(~bright)
+    labels = _parts(~bright)
     faces = np.concatenate([labels[:, 0].ravel(), labels[:, -1].ravel(), labels[:, :, 0].ravel(),
                             labels[:, :, -1].ravel()])
     counts = np.bincount(faces[faces > 0]) if (faces > 0).any() else np.zeros(1)
     outside = np.isin(labels, np.flatnonzero(counts > 0.02 * len(faces)))
-    body = ndimage.binary_closing(np.pad(~outside, 3, mode="edge"), iterations=2)[3:-3, 3:-3, 3:-3] | ~outside
-    parts, count = ndimage.label(body)
-    if count > 1:
+    closed = np.asarray(ndimage.binary_closing(np.pad(~outside, 3, mode="edge"), iterations=2))
+    body = np.logical_or(closed[3:-3, 3:-3, 3:-3], ~outside)
+    parts = _parts(body)
+    if parts.max() > 1:
         body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     return (np.ones_like(body), False) if body.mean() > 0.97 or not body.any() else (body, True)
+
+
+def _parts(mask: np.ndarray) -> np.ndarray:
+    """Connected parts of a mask, numbered from 1; 0 outside."""
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=labels)
+    return labels
 
 
 def _ground(cells: np.ndarray, body: np.ndarray, cell_mm: np.ndarray) -> np.ndarray:
