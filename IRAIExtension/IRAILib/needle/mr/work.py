@@ -123,7 +123,7 @@ def _cells(array: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarr
             mean = np.add.reduceat(mean, steps, axis=axis).astype(np.float32) / m
             least = np.minimum.reduceat(least, steps, axis=axis)
     size = spacing[::-1] * joined
-    count = np.maximum(1, np.rint(mean.shape * size / CELL_MM)).astype(int)
+    count = np.maximum(1, np.rint(np.array(mean.shape) * size / CELL_MM)).astype(int)
     count = np.where((size > 1.3 * CELL_MM) & (np.array(mean.shape) > 1), count, mean.shape)
     index = [(np.arange(c) + 0.5) * n / c - 0.5 for c, n in zip(count, mean.shape, strict=True)]
     size = (size * np.array(mean.shape) / count)[::-1]
