@@ -11,7 +11,7 @@ from IRAILib.link.client import LinkClient
 from IRAILib.link.messages import Image
 from IRAILib.link.server import LinkServer
 from IRAILib.needle.live import LivePipeline, make_detector
-from IRAILib.needle.stream import NeedleStream, frame_of_device, image_frame
+from IRAILib.needle.stream import NeedleStream, frame_of_device
 from IRAILib.needle.ultrasound.scale import PixelScale
 from needle_frames import insertion
 
@@ -89,7 +89,7 @@ def test_frames_of_another_kind_are_refused_in_one_line() -> None:
     with pytest.raises(InputError, match="time"):
         pipeline().process(np.zeros((64, 64), np.uint8), float("nan"))
     with pytest.raises(InputError, match="volume"):
-        image_frame(np.zeros((5, 64, 64), np.uint8))
+        pipeline().accept(np.zeros((5, 64, 64), np.uint8))
     with pytest.raises(InputError, match="no detector"):
         make_detector("crystal ball")
 

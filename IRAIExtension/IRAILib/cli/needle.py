@@ -10,8 +10,9 @@ from .needle_detect import run_detect
 from .needle_simulate import run_simulate, run_train
 from .needle_track import run_track
 
-TRACK_HELP = """Follows a needle through an ultrasound recording (.igs.mha, .igs.nrrd, DICOM cine) or a live
-OpenIGTLink image stream (HOST or HOST:PORT) and writes one line a frame:
+TRACK_HELP = """Follows a needle through an ultrasound recording (.igs.mha, .igs.nrrd, DICOM cine), a catheter through
+an X-ray cine, or either, or a needle in MR or CT slices, in a live OpenIGTLink image stream (HOST or HOST:PORT), and
+writes one line a frame:
 time_s, tip_x, tip_y, tip_z, dir_x, dir_y, dir_z, sigma_mm, status, in_plane.
 Lengths are mm in the image plane (x along columns, y along rows, from the first pixel's centre), or, with
 --frame tracked, mm in the tracker's frame. Without a scale they are pixels, and the header says sigma_px.
@@ -33,6 +34,10 @@ def add_parser(commands) -> None:
     track.add_argument("source", metavar="FILE_OR_HOST", help="recording, or HOST[:PORT] of an OpenIGTLink server")
     track.add_argument("--out", type=Path, required=True, metavar="CSV")
     track.add_argument("--device", metavar="NAME", help="live: the image device (default: the first that sends)")
+    track.add_argument("--modality", choices=("auto", "US", "MR", "CT", "XA"), default="auto",
+                       help="default: what the DICOM file says, else US; CT slices are followed live only")
+    track.add_argument("--send-planes", action="store_true",
+                       help="live MR: send the next scan planes PLANE_0..2 through the measured needle to the sender")
     track.add_argument("--seconds", type=_positive, metavar="S", help="live: stop after so many seconds")
     track.add_argument("--frame", choices=("image", "tracked"), default="image")
     track.add_argument("--config", type=Path, metavar="XML", help="PLUS configuration with ImageToProbe (files)")

@@ -104,8 +104,9 @@ def _in_film(path: Path, modality: str, arguments: argparse.Namespace) -> tuple[
         raise InputError(f"{path}: has the frames 0 to {len(film.frames) - 1}, there is no frame {index}")
     if modality == "XA":
         from ..fluoroscopy.catheter import find_catheter
+        from ..fluoroscopy.live import mean_mm_per_px
 
-        spacing = None if film.scale is None else film.scale.mm_per_px
+        spacing = mean_mm_per_px(None if film.scale is None else film.scale.mm_per_px)
         return [find_catheter(film.frames[max(index - 7, 0): index + 1], mm_per_px=spacing)], film.notes
     return [_in_ultrasound(film, index, arguments)], film.notes
 

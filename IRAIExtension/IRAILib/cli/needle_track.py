@@ -12,7 +12,9 @@ import numpy as np
 from ..geometry import InputError, NeedleEstimate, NeedleStatus, RefusedError
 from ..images.sequences import TrackedSequence
 from ..needle.live import LivePipeline, LiveResult, make_detector
+from ..needle.live_slices import SliceFinder, SlicePipeline, slice_finder
 from ..needle.tips import write_tips
+from ..needle.ultrasound.scale import scale_from_user
 from .needle_inputs import Film, read_film
 from .progress import terminal_progress
 
@@ -38,12 +40,13 @@ def run_track(arguments: argparse.Namespace) -> int:
 
 def _from_file(path: Path, arguments: argparse.Namespace) -> tuple[list[tuple[NeedleEstimate, LiveResult]], dict]:
     film = read_film(path, arguments)
-    pipeline = LivePipeline(make_detector(arguments.detector), scale=film.scale, region=film.region)
+    modality = film.modality if arguments.modality == "auto" else arguments.modality
+    pipeline = _pipeline("XA" if modality == "RF" else modality, arguments, film)
     progress = terminal_progress("track")
     matrices, frame = _matrices(film, arguments)
     out = []
     for number, image in enumerate(film.frames):
-        result = pipeline.process(image, float(film.time_s[number]))
+        result = pipeline.process(image, float(film.time_s[number]), matrix=_plain(pipeline, film))
         estimate = result.estimate
         if frame is not None:
             estimate = _placed(estimate, result, matrices[number], frame)
@@ -53,6 +56,33 @@ def _from_file(path: Path, arguments: argparse.Namespace) -> tuple[list[tuple[Ne
     progress(1.0, "done")
     return out, {"detector": pipeline.detector.method, "notes": film.notes,
                  "scale": None if film.scale is None else film.scale.to_dict()}
+
+
+def _plain(pipeline: Any, film: Film) -> np.ndarray | None:
+    """The matrix of a file's pictures: for slices, whose spacing counts; ultrasound has its scale in the film."""
+    if isinstance(pipeline, LivePipeline) or film.scale is None:
+        return None
+    return np.diag([*film.scale.mm_per_px, 1.0, 1.0])
+
+
+def _pipeline(modality: str, arguments: argparse.Namespace, film: Film | None) -> LivePipeline | SlicePipeline:
+    """What follows the needle in pictures of this kind. Raises InputError where nothing can."""
+    if arguments.send_planes and (film is not None or modality != "MR"):
+        raise InputError("--send-planes belongs to live MR: HOST:PORT with --modality MR")
+    scale = film.scale if film is not None else scale_from_user(mm_per_px=arguments.mm_per_px)
+    if modality == "US":
+        region = None if film is None else film.region
+        return LivePipeline(make_detector(arguments.detector), scale=scale, region=region)
+    if arguments.detector != "auto":
+        raise InputError(f"--detector {arguments.detector} is for ultrasound; {modality} has one finder")
+    if modality == "XA":
+        from ..fluoroscopy.live import METHOD, STACK, catheter_in
+
+        return SlicePipeline(SliceFinder("XA", METHOD, catheter_in, STACK), scale=scale)
+    if film is not None and modality == "CT":
+        raise InputError("a recording's pictures are read as 8 bits, without HU: follow CT slices live, or use "
+                         "`irai needle detect` for a slice or volume")
+    return SlicePipeline(slice_finder(modality), scale=scale)
 
 
 def _matrices(film: Film, arguments: argparse.Namespace) -> tuple[list[np.ndarray | None], str | None]:
@@ -108,18 +138,24 @@ def _placed(estimate: NeedleEstimate, result: LiveResult, matrix: np.ndarray | N
 def _from_host(arguments: argparse.Namespace) -> tuple[list[tuple[NeedleEstimate, LiveResult]], dict]:
     """Follow a live stream until --seconds, Ctrl+C, or images stop. Raises InputError when none comes."""
     from ..link.client import LinkClient
-    from ..needle.stream import NeedleStream
-    from ..needle.ultrasound.scale import scale_from_user
+    from ..needle.planes import PlaneSender
+    from ..needle.stream import NeedleStream, StreamResult
     from .needle import parse_host
 
     host, port = parse_host(arguments.source)
-    scale = scale_from_user(mm_per_px=arguments.mm_per_px)
     if arguments.depth_mm is not None or arguments.region not in ("auto", "whole"):
         raise InputError("live images take --mm-per-px (or their own scale); --depth-mm and --region are for files")
-    pipeline = LivePipeline(make_detector(arguments.detector), scale=scale)
+    pipeline = _pipeline("US" if arguments.modality == "auto" else arguments.modality, arguments, None)
+    planes = PlaneSender() if arguments.send_planes else None
     out: list[tuple[NeedleEstimate, LiveResult]] = []
     with LinkClient(host, port) as client:
-        stream = NeedleStream(client, pipeline, arguments.device, lambda found: _take(out, found, arguments.frame))
+        def take(found: StreamResult) -> None:
+            tracked = arguments.frame == "tracked" and found.result.scale is not None
+            out.append((found.tracked() if tracked else found.estimate, found.result))
+            if planes is not None:
+                planes.send(client, found)
+
+        stream = NeedleStream(client, pipeline, arguments.device, take)
         with stream:
             stopped = _until_done(client, stream, arguments)
     if not out:
@@ -127,12 +163,8 @@ def _from_host(arguments: argparse.Namespace) -> tuple[list[tuple[NeedleEstimate
                          "and does it send IMAGE messages?")
     kept = _one_unit(out)
     return kept, {"detector": pipeline.detector.method, "ended": stopped, "dropped_for_units": len(out) - len(kept),
-                  "scale": None if pipeline.scale is None else pipeline.scale.to_dict()}
-
-
-def _take(out: list, found: Any, frame: str) -> None:
-    tracked = frame == "tracked" and found.result.scale is not None
-    out.append((found.tracked() if tracked else found.estimate, found.result))
+                  "scale": None if pipeline.scale is None else pipeline.scale.to_dict(),
+                  **({} if planes is None else {"scan_planes": planes.text})}
 
 
 def _one_unit(out: list) -> list:

@@ -146,6 +146,19 @@ class LivePipeline:
         estimate = self.tracker.predict(time_s)
         return replace(estimate, status=NeedleStatus.LOST) if self._gone else estimate
 
+    def accept(self, array: np.ndarray) -> np.ndarray:
+        """(1, h, w[, c]) of a message to (h, w[, 3]) uint8. Raises InputError for a volume, or other than 8 bits."""
+        image = np.asarray(array)
+        if image.ndim >= 3 and image.shape[0] == 1:
+            image = image[0]
+        if image.ndim == 3 and image.shape[2] == 1:
+            image = image[..., 0]
+        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+            raise InputError(f"the stream sends a volume of {array.shape}; a needle is followed in 2D frames")
+        if image.dtype != np.uint8:
+            raise InputError(f"the stream sends {image.dtype} pixels; ultrasound frames have 8 bits")
+        return image
+
     def _grey(self, image: np.ndarray) -> np.ndarray:
         from ..images.frames import grey
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import InputError, NeedleEstimate
-from .live import LatencyBudget, LivePipeline, LiveResult
+from ..geometry import InputError, NeedleEstimate, RefusedError
+from .live import LivePipeline, LiveResult
+from .live_slices import SlicePipeline, space_from_image
 
 LOGGER = logging.getLogger("IRAI.needle")
 POLL_S = 0.005  # another reader of the same link may have answered the bell first
@@ -47,8 +48,7 @@ def tracked_estimate(estimate: NeedleEstimate, result: LiveResult, ras_from_imag
     if result.scale is None:
         raise InputError("the image stream carries no scale: a tip in pixels can't be placed in space; "
                          "give mm per pixel, or send calibrated images")
-    pixels = np.diag([1.0 / result.scale.mm_per_px_x, 1.0 / result.scale.mm_per_px_y, 1.0, 1.0])
-    return estimate.mapped(np.asarray(ras_from_image, float) @ pixels, frame)
+    return estimate.mapped(space_from_image(ras_from_image, result.scale), frame)
 
 
 def frame_of_device(device: str) -> str:
@@ -64,12 +64,12 @@ class NeedleStream:
     stop or the connection is lost, `estimate_at` coasts and then says LOST: no old tip is ever live.
 
     Args:
-        link: started LinkClient or LinkServer. pipeline: a LivePipeline, used by this thread alone.
+        link: started LinkClient or LinkServer. pipeline: LivePipeline or SlicePipeline, used by this thread alone.
         device: name of the image device; None takes the first that sends.
         on_result: called in the thread with each StreamResult.
     """
 
-    def __init__(self, link: Any, pipeline: LivePipeline, device: str | None = None,
+    def __init__(self, link: Any, pipeline: LivePipeline | SlicePipeline, device: str | None = None,
                  on_result: Callable[[StreamResult], None] | None = None) -> None:
         self.link, self.pipeline, self.device, self.on_result = link, pipeline, device, on_result
         self.frames = self.skipped = 0
@@ -101,6 +101,16 @@ class NeedleStream:
         self.close()
 
     @property
+    def busy(self) -> bool:
+        """Whether a frame is being worked on now; the track can't be asked without waiting then."""
+        return self._lock.locked()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the thread ended by itself: the detector raised what it must not."""
+        return self._thread is not None and not self._thread.is_alive() and not self._stop.is_set()
+
+    @property
     def latest(self) -> StreamResult | None:
         """The newest result, or None: nothing came yet, or the connection is gone."""
         with self._lock:
@@ -117,7 +127,7 @@ class NeedleStream:
         message = self._newest()
         if message is None:
             return None
-        frame = image_frame(message.array)
+        frame = self.pipeline.accept(message.array)
         received = float(message.received_time_s)
         sent = float(message.time_s or received)
         if self._offset_s is None or abs(received - sent - self._offset_s) > MAX_CLOCK_OFFSET_S:
@@ -159,7 +169,7 @@ class NeedleStream:
         while not self._stop.is_set():
             try:
                 found = self.step()
-            except InputError as error:  # one bad frame; the stream goes on and says why nothing is found
+            except (InputError, RefusedError) as error:  # one bad frame; the stream goes on and says why
                 self.problem = str(error)
                 LOGGER.warning("needle stream: %s", error)
                 continue
@@ -167,22 +177,3 @@ class NeedleStream:
                 self.link.wait(POLL_S)
             elif self.on_result is not None:
                 self.on_result(found)
-
-
-def image_frame(array: np.ndarray) -> np.ndarray:
-    """(1, h, w[, c]) of a message to (h, w[, 3]) uint8. Raises InputError for a volume, or other than 8 bits."""
-    image = np.asarray(array)
-    if image.ndim >= 3 and image.shape[0] == 1:
-        image = image[0]
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[..., 0]
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-        raise InputError(f"the stream sends a volume of {array.shape}; a needle is followed in 2D frames")
-    if image.dtype != np.uint8:
-        raise InputError(f"the stream sends {image.dtype} pixels; ultrasound frames have 8 bits")
-    return image
-
-
-def render_added(budget: LatencyBudget, render_ms: float) -> LatencyBudget:
-    """The budget with what drawing took."""
-    return LatencyBudget(budget.receive_ms, budget.infer_ms, budget.filter_ms, render_ms)

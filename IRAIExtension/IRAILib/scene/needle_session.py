@@ -16,6 +16,8 @@ import numpy as np
 
 from ..geometry import InputError, NeedleEstimate, NeedleStatus, RefusedError
 from ..needle.live import LatencyBudget, LivePipeline, make_detector
+from ..needle.live_slices import space_from_image
+from ..needle.planes import PlaneSender
 from ..needle.stream import NeedleStream, StreamResult
 from ..needle.ultrasound.scale import PixelScale, agreed_scale, scale_from_matrix
 from .link import LinkBridge
@@ -24,6 +26,7 @@ from .link_status import is_live
 from .link_store import LinkSettings, connect
 from .needle import NeedleView, aged, status_text
 from .needle_guidance import Guidance, TipHistory, guidance, plan_from_node
+from .needle_slices import slice_pipeline
 from .nodes import world_from_node
 
 MAX_LOG = 200_000
@@ -70,6 +73,8 @@ class NeedleSession:
         self.plan: Any = None
         self.scale: PixelScale | None = None
         self.problem = ""
+        self.modality = "US"
+        self.planes: PlaneSender | None = None
         self._newest: StreamResult | None = None
         self._shown: StreamResult | None = None
         self._estimate: NeedleEstimate | None = None
@@ -131,21 +136,29 @@ class NeedleSession:
 
     # ---- tracking
 
-    def start_tracking(self, device: str | None = None, *, detector: Any = "auto", scale: PixelScale | None = None,
+    def start_tracking(self, device: str | None = None, *, modality: str = "US", detector: Any = "auto",
+                       scale: PixelScale | None = None, send_planes: bool = False,
                        on_frame: Callable[[StreamResult], None] | None = None) -> None:
         """Follow the needle in an image stream.
 
         Args:
             device: of the image; None takes the first one that comes.
-            detector: "auto", "network", "classical", or a Detector.
+            modality: "US", "MR", "CT" (slices), or "XA" (a catheter in X-ray frames).
+            detector: for "US": "auto", "network", "classical", or a Detector.
+            send_planes: send PLANE_0..2 through each measured needle back to the sender of the pictures.
             scale: mm per pixel as the user knows it; None: the message's, else no mm are given.
         Raises InputError without a connection, MissingPackageError for a detector that can't run.
         """
         if self.bridge is None or self.bridge.source is None:
             raise InputError("nothing to track in: connect to an image source or start a replay first")
         self.stop_tracking()
-        found = _detector(detector) if isinstance(detector, str) else detector
-        self.scale = scale
+        if modality == "US":
+            found = _detector(detector) if isinstance(detector, str) else detector
+            pipeline: Any = LivePipeline(found, scale=scale)
+        else:
+            pipeline = slice_pipeline(modality, scale)
+        self.scale, self.modality = scale, modality
+        self.planes = PlaneSender() if send_planes else None
         self.history.clear()
         self.log.clear()
         self._newest = None
@@ -155,7 +168,7 @@ class NeedleSession:
             if on_frame is not None:
                 on_frame(result)
 
-        self.stream = NeedleStream(self.bridge.source, LivePipeline(found, scale=scale), device, keep).start()
+        self.stream = NeedleStream(self.bridge.source, pipeline, device, keep).start()
 
     def stop_tracking(self) -> None:
         """Stop following; the needle is taken out of the views. The tips of the run stay until the next start."""
@@ -230,7 +243,7 @@ class NeedleSession:
             self._newest = None
         latest = self._newest
         self.problem = stream.problem
-        if stream._thread is not None and not stream._thread.is_alive():
+        if stream.failed:
             self.problem = "the detector failed and has stopped (see the log); start again or choose another"
         if latest is None:  # nothing came yet, or the connection is gone
             self._estimate = None
@@ -244,6 +257,8 @@ class NeedleSession:
             mapped = self._in_scene(estimate, latest)
             if not shown:
                 self._note(self._in_scene(latest.estimate, latest))
+                if self.planes is not None and self.bridge is not None:
+                    self.planes.send(self.bridge.source, latest)
         except (InputError, RefusedError) as error:
             self.problem = str(error)
             self._estimate = None
@@ -262,7 +277,7 @@ class NeedleSession:
     def _now(self, stream: NeedleStream, latest: StreamResult) -> NeedleEstimate:
         """The needle at display time. While the detector works its track can't be asked: then the newest answer
         ages, so that a slow detector never holds up the window."""
-        if stream._lock.locked():
+        if stream.busy:
             return aged(latest.estimate, self.clock() - latest.received_s)
         return stream.estimate_at()
 
@@ -278,16 +293,15 @@ class NeedleSession:
         Raises RefusedError when the user's scale and the picture's contradict each other, InputError when the pose
         that the picture hangs on is lost.
         """
-        scale = agreed_scale([self.scale, scale_from_matrix(latest.ras_from_image)])
+        used = latest.result.scale
+        scale = used if self.modality != "US" else agreed_scale([self.scale, scale_from_matrix(latest.ras_from_image)])
         matrix = scaled_matrix(latest.ras_from_image, scale)
         node = self._image_node(latest.device)
         world = np.eye(4) if node is None else world_from_node(node)
         if node is not None and not is_live(node.GetParentTransformNode()):
             raise InputError(f"{node.GetName()}: the pose that the picture hangs on is lost")
-        used = latest.result.scale
-        if estimate.units == "mm" and used is not None:
-            matrix = matrix @ np.diag([1.0 / used.mm_per_px_x, 1.0 / used.mm_per_px_y, 1.0, 1.0])
-        return estimate.mapped(world @ matrix, "RAS", "mm" if scale is not None else "px")
+        placed = space_from_image(matrix, used if estimate.units == "mm" else None)
+        return estimate.mapped(world @ placed, "RAS", "mm" if scale is not None else "px")
 
     def _image_node(self, device: str) -> Any:
         if self.bridge is None:

@@ -26,6 +26,7 @@ def estimate_from_detection(detection: FrameDetection, time_s: float,
                "direction_sigma_deg": detection.direction_sigma_deg}
     if detection.in_plane is not None and detection.in_plane < IN_PLANE:
         return NeedleEstimate(NeedleStatus.OUT_OF_PLANE, **shared)
+    assert detection.covariance_px is not None
     covariance = np.zeros((3, 3))
     covariance[:2, :2] = detection.covariance_px * np.outer(factor, factor)
     tip = np.append(detection.tip_px * factor, 0.0)
