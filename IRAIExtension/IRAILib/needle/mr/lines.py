@@ -14,7 +14,7 @@ TOLERANCE_MM = 2.8
 ALIGNED = 0.92
 """A cell supports a line when its own direction agrees this well (cosine)."""
 GAP_MM = 9.0
-HYPOTHESES, EXAMINED, MOST_TRIES, MOST_TRIES_FLAT = 420, 40, 18, 5
+HYPOTHESES, EXAMINED, MOST_TRIES, MOST_TRIES_FLAT = 600, 40, 18, 5
 STEP_MM = 1.5
 RADII_MM = np.arange(0.0, 9.1, 1.0)
 ANGLES = 16
@@ -53,17 +53,13 @@ class Line:
 
 def find_lines(work: Work, tubes: Tubes, min_length_mm: float, most: int, accept) -> list[Line]:
     """Lines that `accept(line)` takes, best supported first, at most `most`."""
-    rng = np.random.default_rng(SEED)
+    runs = Runs(tubes, min_length_mm)
     left = np.ones(len(tubes.points), bool)
     found: list[Line] = []
     for _ in range(MOST_TRIES_FLAT if work.flat else MOST_TRIES):
-        index = np.flatnonzero(left)
-        if len(index) < 6 or len(found) >= most:
+        member = runs.best(left) if len(found) < most else None
+        if member is None:
             break
-        run = best_run(tubes.part(index), rng, min_length_mm)
-        if run is None:
-            break
-        member = index[run]
         left[member] = False
         line = followed(work, tubes.points[member], tubes.strength[member], min_length_mm)
         if line is not None and accept(line):
@@ -75,33 +71,42 @@ def find_lines(work: Work, tubes: Tubes, min_length_mm: float, most: int, accept
     return found
 
 
-def best_run(tubes: Tubes, rng, min_length_mm: float) -> np.ndarray | None:
-    """Indices of the cells on the best straight run, None where all are short."""
-    count = len(tubes.points)
-    top = np.argsort(-tubes.strength)[:HYPOTHESES // 2]
-    seeds = np.unique(np.concatenate([top, rng.permutation(count)[:HYPOTHESES // 2]]))
-    middle = tubes.points.mean(axis=0)
-    p = (tubes.points - middle).astype(np.float32)
-    d = tubes.direction[seeds].astype(np.float32)
-    s = p[seeds]
-    t = p @ d.T - np.einsum("ha,ha->h", s, d)
-    square = np.einsum("na,na->n", p, p)[:, None] - 2.0 * (p @ s.T) + np.einsum("ha,ha->h", s, s)
-    wide = TOLERANCE_MM + 0.02 * np.abs(t)
-    near = (square - t * t < wide * wide) & (np.abs(tubes.direction.astype(np.float32) @ d.T) > ALIGNED)
-    order = np.argsort(-(tubes.strength.astype(np.float32) @ near))[:EXAMINED]
-    best, best_score = None, 0.0
-    for column in order:
-        member = np.flatnonzero(near[:, column])
-        run = _longest_run(t[member, column], GAP_MM)
-        if len(run) < 5 or np.ptp(t[member[run], column]) < 0.6 * min_length_mm:
-            continue
-        bins = np.rint(t[member[run], column] / 3.0).astype(int)
-        peak = np.zeros(np.ptp(bins) + 1)
-        np.maximum.at(peak, bins - bins.min(), np.minimum(tubes.strength[member[run]], 0.25))
-        score = float(peak.sum() * (peak > 0).mean() ** 2)
-        if score > best_score:
-            best, best_score = member[run], score
-    return best
+class Runs:
+    """Straight hypotheses, each through one cell along that cell's direction, and the cells that support them."""
+
+    def __init__(self, tubes: Tubes, min_length_mm: float):
+        count = len(tubes.points)
+        self._least_mm, self._strength = 0.6 * min_length_mm, tubes.strength.astype(np.float32)
+        order = np.random.default_rng(SEED).permutation(count)[:HYPOTHESES // 2]
+        self._seeds = np.unique(np.concatenate([np.argsort(-tubes.strength)[:HYPOTHESES // 2], order]).astype(int))
+        p = (tubes.points - tubes.points.mean(axis=0)).astype(np.float32) if count else np.empty((0, 3), np.float32)
+        d = tubes.direction[self._seeds].astype(np.float32)
+        s = p[self._seeds]
+        self._t = p @ d.T - np.einsum("ha,ha->h", s, d)
+        square = -2.0 * (p @ s.T) + np.einsum("na,na->n", p, p)[:, None] + np.einsum("ha,ha->h", s, s)
+        wide = TOLERANCE_MM + 0.02 * np.abs(self._t)
+        near = square - self._t * self._t < wide * wide
+        near &= np.abs(tubes.direction.astype(np.float32) @ d.T) > ALIGNED
+        self._near = near.astype(np.float32)
+
+    def best(self, left: np.ndarray) -> np.ndarray | None:
+        """Indices of the cells of `left` (bool) on the best straight run, None where all are short."""
+        support = (self._strength * left) @ self._near
+        support[~left[self._seeds]] = 0.0
+        best, best_score = None, 0.0
+        for column in np.argsort(-support)[:EXAMINED]:
+            member = np.flatnonzero((self._near[:, column] > 0.0) & left)
+            run = member[_longest_run(self._t[member, column], GAP_MM)]
+            t = self._t[run, column]
+            if len(run) < 5 or np.ptp(t) < self._least_mm:
+                continue
+            bins = np.rint(t / 3.0).astype(int)
+            peak = np.zeros(np.ptp(bins) + 1)
+            np.maximum.at(peak, bins - bins.min(), np.minimum(self._strength[run], 0.25))
+            score = float(peak.sum() * (peak > 0).mean() ** 2)
+            if score > best_score:
+                best, best_score = run, score
+        return best
 
 
 def _longest_run(t: np.ndarray, gap: float) -> np.ndarray:

@@ -216,9 +216,20 @@ def _voxels_near(base: Volume, void: PaintedVoid) -> tuple[np.ndarray, np.ndarra
     high = np.minimum(np.ceil(corner.max(axis=0) + margin) + 1, base.array.shape).astype(int)
     if (high <= low).any():
         return np.empty((0, 3), int), np.empty((0, 3), int)
-    index = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
-    index = index.reshape(-1, 3)
+    index = _cylinder(base, void, low, high)
     at, across, _ = void.local(base.grid.points_ras(index))
     beyond = np.maximum(np.maximum(at, -void.length_mm - at), 0.0)
     distance = np.sqrt(np.einsum("na,na->n", across, across) + beyond**2)
     return index[distance < NEAR_MM], index[(distance >= NEAR_MM) & (distance < REACH_MM)]
+
+
+def _cylinder(base: Volume, void: PaintedVoid, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(n, 3) indices (k, j, i) between low and high that may lie within REACH_MM of the needle."""
+    steps = base.grid.directions * base.grid.spacing_mm
+    k, j, i = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    first = base.grid.points_ras(np.zeros((1, 3)))[0] - np.asarray(void.tip, float)
+    d, reach = void.axes()[0], REACH_MM + 1.5 * abs(void.bend_mm)
+    along = (i * (steps[:, 0] @ d) + j * (steps[:, 1] @ d) + k * (steps[:, 2] @ d)) + first @ d
+    square = sum(np.square(i * steps[a, 0] + j * steps[a, 1] + k * steps[a, 2] + first[a]) for a in range(3))
+    near = (square - along * along < reach**2) & (along < reach) & (along > -void.length_mm - reach)
+    return np.argwhere(near) + low

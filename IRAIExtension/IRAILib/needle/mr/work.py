@@ -28,7 +28,7 @@ class Work:
         volume: the scan. relative: (k, j, i) float32, signal over the ground, on the scan's voxels.
         spacing: (3,) mm along i, j, k.
         cells: (K, J, I) float32, the same on cells of `cell_mm` (i, j, k), between the mean and the least of their
-            voxels, so that thin voids show.
+            voxels, so that thin voids show. least: (K, J, I) float32, the least of their voxels.
         cell_mm: (3,) mm along i, j, k, about CELL_MM. depth: (k, j, i) mm under the skin on coarse cells.
         has_skin: whether air round the body is in view.
     """
@@ -37,6 +37,7 @@ class Work:
     relative: np.ndarray
     spacing: np.ndarray
     cells: np.ndarray
+    least: np.ndarray
     cell_mm: np.ndarray
     depth: np.ndarray
     has_skin: bool
@@ -98,7 +99,7 @@ def make_work(volume: Volume) -> Work:
         raise InputError(f"{name}: every voxel has the value {array.max():.0f}; there is no image")
     array = np.maximum(array, 0.0)
     spacing = np.asarray(volume.spacing_mm, float)
-    cells, darker, cell_mm = _cells(array, spacing)
+    cells, least, cell_mm = _cells(array, spacing)
     body, air = _body(cells)
     ground = _ground(cells, body, cell_mm)
     depth = np.asarray(ndimage.distance_transform_edt(np.pad(body, 1, mode="edge"), sampling=(cell_mm * COARSE)[::-1]))
@@ -107,11 +108,13 @@ def make_work(volume: Volume) -> Work:
              for n, s, c in zip(array.shape, spacing[::-1], cell_mm[::-1], strict=True)]
     relative = np.minimum(array / _stretched(ground, index), 3.0)
     index = [(np.arange(n) + 0.5) / COARSE - 0.5 for n in cells.shape]
-    return Work(volume, relative, spacing, np.minimum(darker / _stretched(ground, index), 3.0), cell_mm, inner, air)
+    fine = _stretched(ground, index)
+    darker = np.minimum(0.5 * (cells + least) / fine, 3.0)
+    return Work(volume, relative, spacing, darker, np.minimum(least / fine, 3.0), cell_mm, inner, air)
 
 
 def _cells(array: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means over whole voxels up to about CELL_MM, the same half-way to their minima, and the cells' size: linear
+    """Means over whole voxels up to about CELL_MM, their minima, and the cells' size: linear
     between them where voxels are coarser."""
     joined = np.maximum(1, np.floor(CELL_MM / spacing + 0.25)).astype(int)[::-1]
     shape = np.array(array.shape) // joined
@@ -127,7 +130,7 @@ def _cells(array: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarr
     count = np.where((size > 1.3 * CELL_MM) & (np.array(mean.shape) > 1), count, mean.shape)
     index = [(np.arange(c) + 0.5) * n / c - 0.5 for c, n in zip(count, mean.shape, strict=True)]
     size = (size * np.array(mean.shape) / count)[::-1]
-    return _stretched(mean, index), _stretched(0.5 * (mean + least), index), size
+    return _stretched(mean, index), _stretched(least, index), size
 
 
 def _stretched(array: np.ndarray, index: list[np.ndarray]) -> np.ndarray:
