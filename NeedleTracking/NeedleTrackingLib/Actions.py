@@ -2,7 +2,7 @@
 
 import pathlib
 
-from .Parameters import CT, FLUOROSCOPY, MR, REPLAY
+from .Parameters import CT, FLUOROSCOPY, LIVE, MR, MR_LIVE, REPLAY, ULTRASOUND
 
 
 class NeedleTrackingActions:
@@ -53,17 +53,25 @@ class NeedleTrackingActions:
         return sample
 
     def userScale(self, parameters):
-        """The scale that the user gave, or None: then the message's counts, else no mm are given."""
+        """The scale that the user gave, or None: then the message's counts, else no mm are given. MR and CT senders
+        know their own; a number left from ultrasound is not held against them."""
         from IRAILib.needle.ultrasound.scale import scale_from_user
 
+        if parameters.modality not in (FLUOROSCOPY, ULTRASOUND):
+            return None
         return scale_from_user(mm_per_px=parameters.scaleMmPerPx) if parameters.scaleMmPerPx > 0 else None
 
     def startTracking(self, parameters):
         """Follow the needle in the live pictures. Raises InputError, MissingPackageError."""
+        from IRAILib.geometry import InputError
+
+        if parameters.modality not in LIVE:
+            raise InputError("a volume is searched with Find needles; to follow a needle choose live pictures")
         session = self.openSession()
         session.plan = parameters.plan
-        session.start_tracking(parameters.device or None, detector=parameters.detector,
-                               scale=self.userScale(parameters))
+        session.start_tracking(parameters.device or None, modality=LIVE[parameters.modality],
+                               detector=parameters.detector, scale=self.userScale(parameters),
+                               send_planes=parameters.sendPlanes and parameters.modality == MR_LIVE)
 
     def stopTracking(self):
         """Stop following; the needle leaves the views."""
@@ -81,12 +89,6 @@ class NeedleTrackingActions:
         if parameters.modality not in (CT, MR):
             raise InputError("a volume is searched for needles in CT and MR; for live pictures press Start")
         return detect_in_volume(parameters.volume, parameters.modality, progress=progress, cancelled=cancelled)
-
-    def liveModality(self, parameters):
-        """Why the live pictures of this modality can't be followed; empty when they can."""
-        if parameters.modality == FLUOROSCOPY:
-            return "Live fluoroscopy needs the catheter tracker of IRAILib.fluoroscopy; follow it with irai needle"
-        return ""
 
     def saveTips(self, parameters):
         """Write the tips of this run. Returns the number of rows. Raises InputError."""

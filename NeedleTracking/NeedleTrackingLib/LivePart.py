@@ -3,8 +3,8 @@
 import slicer
 from slicer.i18n import tr as _
 
-from .Parameters import ULTRASOUND
-from .Presenters import STATUS_STYLES, budgetText, liveView, rateText, sigmaText, statusWord, volumeText
+from .Parameters import LIVE, MR_LIVE
+from .Presenters import STATUS_STYLES, budgetText, liveView, planesText, rateText, sigmaText, statusWord, volumeText
 
 
 class LivePart:
@@ -17,7 +17,7 @@ class LivePart:
         self._style = None
 
     def update(self, parameters, state):
-        live = parameters.modality == ULTRASOUND
+        live = parameters.modality in LIVE
         view = liveView(parameters, state, self.owner.logic)
         self.ui.startButton.setEnabled(view.ready)
         self.ui.startButton.setText(_("Start") if live else _("Find needles"))
@@ -34,6 +34,8 @@ class LivePart:
             self.owner.say(self.ui.sigmaLabel, volumeText(self.found))
             self.owner.say(self.ui.ageLabel, "")
             self.owner.say(self.ui.budgetLabel, "")
+        self.ui.planesCheckBox.setVisible(parameters.modality == MR_LIVE)
+        self.owner.say(self.ui.planesLabel, planesText(state) if parameters.modality == MR_LIVE else "")
         self.owner.say(self.ui.liveNeedsLabel, self.problem or state.problem or view.needs)
 
     def showStatus(self, state):
@@ -47,7 +49,7 @@ class LivePart:
     def onStart(self):
         self.problem = ""
         parameters = self.owner.parameters
-        if parameters.modality == ULTRASOUND:
+        if parameters.modality in LIVE:
             with self.owner.attempt(_("The needle can't be followed."), part=self, waitCursor=True):
                 self.owner.logic.startTracking(parameters)
         else:

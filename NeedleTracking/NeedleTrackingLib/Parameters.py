@@ -8,6 +8,9 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 
 CONNECT, REPLAY = "connect", "replay"
 ULTRASOUND, CT, MR, FLUOROSCOPY = "US", "CT", "MR", "XA"
+MR_LIVE, CT_LIVE = "MR-live", "CT-live"
+LIVE = {ULTRASOUND: "US", MR_LIVE: "MR", CT_LIVE: "CT", FLUOROSCOPY: "XA"}
+"""What can be followed live, and the modality that the session knows it by; the others are volumes."""
 DETECTORS = ["auto", "network", "classical"]
 
 
@@ -21,11 +24,12 @@ class NeedleTrackingParameters:
     recording: pathlib.Path
     speed: Annotated[float, WithinRange(0.1, 4.0)] = 1.0
     loop: bool = False
-    modality: Annotated[str, Choice([ULTRASOUND, CT, MR, FLUOROSCOPY])] = ULTRASOUND
+    modality: Annotated[str, Choice([ULTRASOUND, MR_LIVE, CT_LIVE, FLUOROSCOPY, CT, MR])] = ULTRASOUND
     detector: Annotated[str, Choice(DETECTORS)] = "auto"
     volume: vtkMRMLScalarVolumeNode
     scaleMmPerPx: Annotated[float, WithinRange(0.0, 5.0)] = 0.0
     device: str
+    sendPlanes: bool = False
     plan: vtkMRMLMarkupsLineNode
     tipsFile: pathlib.Path
     robotHost: str = "127.0.0.1"

@@ -2,15 +2,16 @@
 
 from slicer.i18n import tr as _
 
-from .Parameters import CT, DETECTORS, FLUOROSCOPY, MR, ULTRASOUND
+from .Parameters import CT, CT_LIVE, DETECTORS, FLUOROSCOPY, LIVE, MR, MR_LIVE, ULTRASOUND
 from .Presenters import scaleView
 
 
 class PicturePart:
     def __init__(self, owner):
         self.owner, self.ui = owner, owner.ui
-        for text, modality in ((_("Ultrasound, live"), ULTRASOUND), (_("CT volume"), CT), (_("MR volume"), MR),
-                               (_("Fluoroscopy"), FLUOROSCOPY)):
+        for text, modality in ((_("Ultrasound, live"), ULTRASOUND), (_("MR slices, live"), MR_LIVE),
+                               (_("CT slices, live"), CT_LIVE), (_("Fluoroscopy, live"), FLUOROSCOPY),
+                               (_("CT volume"), CT), (_("MR volume"), MR)):
             self.ui.modalitySelector.addItem(text, modality)
         names = {"auto": _("Best that is installed"), "network": _("Network"), "classical": _("Classical (lines)")}
         for detector in DETECTORS:
@@ -22,7 +23,8 @@ class PicturePart:
         self._devices = None
 
     def update(self, parameters, state):
-        live = parameters.modality == ULTRASOUND
+        live, ultrasound = parameters.modality in LIVE, parameters.modality == ULTRASOUND
+        scaled = parameters.modality in (ULTRASOUND, FLUOROSCOPY)  # MR and CT senders know their millimetres
         self._updating = True
         try:
             self.ui.modalitySelector.setCurrentIndex(max(self.ui.modalitySelector.findData(parameters.modality), 0))
@@ -31,10 +33,9 @@ class PicturePart:
         finally:
             self._updating = False
         for widget, shown in ((self.ui.deviceSelector, live), (self.ui.deviceSelectorLabel, live),
-                              (self.ui.detectorSelector, live), (self.ui.detectorSelectorLabel, live),
-                              (self.ui.scaleSpinBox, live), (self.ui.scaleSpinBoxLabel, live),
-                              (self.ui.volumeSelector, parameters.modality in (CT, MR)),
-                              (self.ui.volumeSelectorLabel, parameters.modality in (CT, MR))):
+                              (self.ui.detectorSelector, ultrasound), (self.ui.detectorSelectorLabel, ultrasound),
+                              (self.ui.scaleSpinBox, scaled), (self.ui.scaleSpinBoxLabel, scaled),
+                              (self.ui.volumeSelector, not live), (self.ui.volumeSelectorLabel, not live)):
             widget.setVisible(shown)
         view = scaleView(parameters, state, self.owner.logic)
         self.owner.say(self.ui.scaleNeedsLabel, view.needs)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
-from .Parameters import CT, FLUOROSCOPY, MR, REPLAY, ULTRASOUND
+from .Parameters import CT, FLUOROSCOPY, LIVE, MR, REPLAY
 
 GOOD, COASTING, BAD, NOTHING = "good", "coasting", "bad", "nothing"
 _LETTERS = "font-size: 26px; font-weight: bold; padding: 6px; border-radius: 4px; "
@@ -44,20 +44,18 @@ def scaleView(parameters, state, logic):
     if parameters.modality in (CT, MR):
         needs = "" if parameters.volume is not None else _("Choose a volume.")
         return StepView(not needs, needs, _("Volumes carry their own scale.") if parameters.volume is not None else "")
-    if parameters.modality == FLUOROSCOPY:
-        return StepView(False, _(logic.liveModality(parameters)))
     text = state.scale_text
+    if parameters.modality == FLUOROSCOPY and text.startswith("no scale"):
+        text = _("no scale: give mm per pixel at the catheter's depth, else positions stay pixels")
     refused = text.startswith("no scale")
     return StepView(not refused, text if refused else "", "" if refused else text)
 
 
 def liveView(parameters, state, logic):
-    if parameters.modality == ULTRASOUND:
+    if parameters.modality in LIVE:
         session = logic.session
         live = session is not None and session.bridge is not None
         return StepView(live, "" if live else _("Connect to a picture source, play a recording, or try the sample."))
-    if parameters.modality == FLUOROSCOPY:
-        return StepView(False, _(logic.liveModality(parameters)))
     chosen = parameters.volume is not None
     return StepView(chosen, "" if chosen else _("Choose a volume in step 2."))
 
@@ -99,6 +97,11 @@ def budgetText(budget):
     return _("Latency: receive {receive} + infer {infer} + filter {filter} + render {render} = {total} ms").format(
         receive=part(budget.receive_ms), infer=part(budget.infer_ms), filter=part(budget.filter_ms),
         render=part(budget.render_ms), total=part(budget.total_ms))
+
+
+def planesText(state):
+    """What became of the scan planes; empty when none are asked for."""
+    return _(state.planes_text) + "." if state.planes_text else ""
 
 
 def volumeText(found):

@@ -150,6 +150,50 @@ def test_a_live_server_that_goes_and_comes_back(panel) -> None:
     assert slicer.mrmlScene.GetNodesByName("NeedleToTracker").GetNumberOfItems() == 1
 
 
+def test_each_modality_asks_for_what_it_needs(panel) -> None:
+    """Volumes want a volume, ultrasound and X-ray a scale, MR slices offer the scan planes."""
+    ui = panel.ui
+    shown = {}
+    for index in range(ui.modalitySelector.count):
+        ui.modalitySelector.setCurrentIndex(index)
+        panel.process()
+        widgets = (ui.volumeSelector, ui.detectorSelector, ui.scaleSpinBox, ui.planesCheckBox, ui.statusLabel)
+        shown[ui.modalitySelector.itemText(index)] = "".join("-x"[not w.isHidden()] for w in widgets)
+    assert shown == {"Ultrasound, live": "-xx-x", "MR slices, live": "---xx", "CT slices, live": "----x",
+                     "Fluoroscopy, live": "--x-x", "CT volume": "x----", "MR volume": "x----"}
+    assert ui.startButton.text == "Find needles"
+    assert not ui.startButton.enabled
+
+
+def test_a_scanner_gets_its_planes_from_the_panel(panel) -> None:
+    """MR slices over a socket, two clicks: the needle is SEEN and three planes come back."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
+    from IRAILib.link.messages import Image
+    from IRAILib.link.server import LinkServer
+    from needle_live_cases import ENTRY, WAY, first_plane, mr_slice
+
+    ui = panel.ui
+    with LinkServer() as scanner:
+        ui.portSpinBox.setValue(scanner.port)
+        ui.modalitySelector.setCurrentIndex(1)
+        ui.planesCheckBox.setChecked(True)
+        ui.connectButton.click()
+        until(panel, lambda: bool(scanner.clients()), "connected")
+        ui.startButton.click()
+        array, matrix = mr_slice(first_plane(), ENTRY + 66.0 * WAY, np.random.default_rng(0))
+        names = set()
+
+        def answered():
+            scanner.send(Image(array=array, ras_from_ijk=matrix, device="MR", time_s=time.time()))
+            time.sleep(0.05)
+            names.update(m.device for m in scanner.drain())
+            return {"PLANE_0", "PLANE_1", "PLANE_2"} <= names
+
+        until(panel, answered, "planes")
+        until(panel, lambda: answered() and ui.statusLabel.text == "SEEN", "SEEN")
+        assert ui.planesLabel.text.startswith("Scan planes sent: ")
+
+
 def test_record_and_save(panel, recording, tmp_path) -> None:
     import slicer
     from IRAILib.needle.tips import read_tips

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,3 +226,46 @@ def test_a_steel_needle_in_a_ct_node_is_found_where_it_was_painted(scene) -> Non
     found = detect_in_volume(node, "CT", scene=scene)
     assert found
     assert np.linalg.norm(found[0].tip - (tip + matrix[:3, 3])) < 2.0
+
+
+def test_live_mr_slices_give_a_tip_in_the_scene_and_planes_to_the_scanner(session) -> None:
+    """A scanner that sends 1 mm slices and gets planes back: the tip's node lies at the needle, the planes hold it."""
+    from IRAILib.link.messages import Image
+    from IRAILib.link.server import LinkServer
+    from IRAILib.scene.link_store import LinkSettings
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
+    from needle_live_cases import ENTRY, WAY, first_plane, mr_slice
+
+    rng, plane = np.random.default_rng(7), first_plane()
+    with LinkServer() as scanner:
+        session.connect(LinkSettings(name="MR", host="127.0.0.1", port=scanner.port))
+        until(session, lambda: bool(scanner.clients()), "the scanner's client")
+        session.start_tracking(modality="MR", send_planes=True)
+        for number in range(6):
+            tip = ENTRY + (62.0 + 2.0 * number) * WAY
+            array, matrix = mr_slice(plane, tip, rng)
+            planes = {}
+
+            def answered(planes=planes, frames=session.stream.frames + 1, wanted=3 if number > 1 else 0):
+                planes.update({m.device: m.matrix for m in scanner.drain() if m.TYPE == "TRANSFORM"})
+                return session.stream.frames >= frames and len(planes) >= wanted
+
+            scanner.send(Image(array=array, ras_from_ijk=matrix, device="MR", time_s=1000.0 + 0.4 * number))
+            until(session, answered, f"slice {number} and its planes: {session.planes.text}")
+            plane = np.asarray(planes.get(f"PLANE_{number % 2}", plane), float)
+        until(session, lambda: session.log[-1].time_s > 1001.9, "the last slice in the scene")
+        assert session.log[-1].units == "mm"
+        assert np.linalg.norm(session.log[-1].tip - tip) < 2.8
+        assert session.state().planes_text.startswith("Scan planes sent: ")
+        assert abs((tip - plane[:3, 3]) @ plane[:3, 2]) < 2.0
+    until(session, lambda: session.state().status_text.startswith("LOST"), "lost with the scanner")
+
+
+def test_live_modalities_that_do_not_exist_are_refused(session) -> None:
+    from IRAILib.geometry import InputError
+
+    session.replay(dot_recording()[0], loop=True)
+    with pytest.raises(InputError, match="PET"):
+        session.start_tracking(modality="PET")
+    assert not session.state().tracking

@@ -80,6 +80,7 @@ class NeedleStream:
         self._thread: threading.Thread | None = None
         self._last: Any = None
         self._offset_s: float | None = None
+        self._broken = False
 
     def start(self) -> NeedleStream:
         """Begin; a second call does nothing. Returns itself."""
@@ -108,7 +109,7 @@ class NeedleStream:
     @property
     def failed(self) -> bool:
         """Whether the thread ended by itself: the detector raised what it must not."""
-        return self._thread is not None and not self._thread.is_alive() and not self._stop.is_set()
+        return self._broken
 
     @property
     def latest(self) -> StreamResult | None:
@@ -173,6 +174,11 @@ class NeedleStream:
                 self.problem = str(error)
                 LOGGER.warning("needle stream: %s", error)
                 continue
+            except Exception:  # a detector that is broken; whoever shows the needle asks `failed`
+                LOGGER.exception("needle stream: the detector failed")
+                self._broken = True
+                self._forget()
+                return
             if found is None:
                 self.link.wait(POLL_S)
             elif self.on_result is not None:

@@ -72,12 +72,14 @@ def in_ras(estimate: NeedleEstimate, volume=None) -> NeedleEstimate:
     return estimate.mapped(matrix, "RAS", "mm")
 
 
-def aged(estimate: NeedleEstimate, seconds: float) -> NeedleEstimate:
-    """An estimate `seconds` later without a newer picture: measured becomes predicted, predicted becomes lost."""
+def aged(estimate: NeedleEstimate, seconds: float, fresh_s: float = FRESH_S,
+         coast_s: float = COAST_S) -> NeedleEstimate:
+    """An estimate `seconds` later without a newer picture: measured becomes predicted after `fresh_s`, and lost after
+    `coast_s`."""
     age = estimate.age_s + max(seconds, 0.0)
-    if not estimate.found or age <= FRESH_S:
+    if not estimate.found or age <= fresh_s:
         return replace(estimate, age_s=age)
-    if age <= COAST_S:
+    if age <= coast_s:
         return replace(estimate, status=NeedleStatus.COASTING, age_s=age)
     return replace(estimate, status=NeedleStatus.LOST, age_s=age, tip=None, direction=None, curve=None, covariance=None)
 

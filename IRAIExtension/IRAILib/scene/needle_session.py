@@ -54,6 +54,7 @@ class SessionState:
     frames: int = 0
     rate_hz: float = 0.0
     stale: bool = True
+    planes_text: str = ""
 
 
 class NeedleSession:
@@ -176,7 +177,7 @@ class NeedleSession:
         if stream is not None:
             stream.close()
             self.view.hide()
-        self._newest = self._shown = self._estimate = self._budget = None
+        self._newest = self._shown = self._estimate = self._budget = self.planes = None
         self._guidance = Guidance()
 
     # ---- recording
@@ -278,7 +279,8 @@ class NeedleSession:
         """The needle at display time. While the detector works its track can't be asked: then the newest answer
         ages, so that a slow detector never holds up the window."""
         if stream.busy:
-            return aged(latest.estimate, self.clock() - latest.received_s)
+            options = stream.pipeline.tracker.options
+            return aged(latest.estimate, self.clock() - latest.received_s, options.fresh_s, options.max_coast_s)
         return stream.estimate_at()
 
     def _note(self, estimate: NeedleEstimate) -> None:
@@ -347,7 +349,8 @@ class NeedleSession:
             validated_on=estimate.validated_on if estimate is not None else "", scale_text=self._scale_text(),
             problem=self.problem, budget=self._budget, guidance=self._guidance if fresh else Guidance(),
             tracking=self.stream is not None, recording=self.recorder.count if self.recorder is not None else None,
-            frames=self.stream.frames if self.stream is not None else 0, rate_hz=rate, stale=not fresh)
+            frames=self.stream.frames if self.stream is not None else 0, rate_hz=rate, stale=not fresh,
+            planes_text="" if self.planes is None else self.planes.text)
 
     def link_text(self) -> str:
         """One line on the connection."""
