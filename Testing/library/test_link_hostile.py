@@ -183,6 +183,23 @@ def test_what_is_held_for_one_peer_is_limited() -> None:
         assert client.latest("IMAGE", "Scan0") is None
 
 
+def test_what_grows_when_it_is_decoded_counts_for_what_it_becomes() -> None:
+    """A tool takes 70 bytes on the wire and some 500 in memory: 60,000 of them, 256 times, were 8 GB."""
+    content = b"".join(struct.pack(">20sBB12f", b"t%d" % k, 2, 0, *[1.0] * 12) for k in range(2000))
+    entries = {f"k{k}": str(k) for k in range(2000)}
+    with RawServer() as server, LinkClient("127.0.0.1", server.port, max_held=3_000_000, fifo_bytes=1_000_000,
+                                           **FAST) as client:
+        peer, before = server.accept(), resident_bytes()
+        send_all(peer, wire("STRING", "s", struct.pack(">HH", 3, 0), version=2, metadata=entries) * 20)
+        assert until(lambda: client.status().received == 20)
+        assert len(client.drain()) <= 4
+        for number in range(8):
+            send_all(peer, wire("TDATA", f"Tracker{number}", content))
+        server.accept()
+        assert client.status().error_type == "HeldLimitError"
+        assert resident_bytes() - before < 30_000_000
+
+
 @pytest.mark.parametrize("bites", [(1, 0.02), (58, 0.05)], ids=["header", "body"])
 def test_a_message_that_dribbles_is_a_stall_although_bytes_keep_coming(bites: tuple[int, float]) -> None:
     start, pause_s = bites

@@ -293,6 +293,19 @@ def test_plus_configurations(tmp_path):
     refused(lambda: read_plus_config(tmp_path / "none.xml"), "none.xml")
 
 
+def test_a_client_of_version_1_gets_long_names_cut_and_never_two_tools_under_one(tmp_path):
+    long, twins = "TransducerOriginPixelToTracker", ("StylusCalibratedTipToTracker", "StylusCalibratedTipToReference")
+    sequence = recording(n=40)
+    poses = sequence.transforms["ProbeToTracker"]
+    for name in (long, *twins):
+        sequence.transforms[name], sequence.status[name] = poses + 0, ["OK"] * 40
+    for version2, expected in ((False, {long[:20]}), (True, {long, *twins})):
+        _, heard = record_all(sequence, tmp_path / "out.igs.mha", announce_v2=version2)
+        names = {message.device for message in heard if message.wire_type == "TRANSFORM"}
+        assert {name for name in names if name.startswith(("Tra", "StylusC"))} == expected
+        assert "ProbeToTracker" in names
+
+
 # ---------------------------------------------------------------------------------------------- monitor
 def states(monitor):
     return {device.device: device.state for device in monitor.report().devices if device.type != "STATUS"}

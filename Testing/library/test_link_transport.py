@@ -147,6 +147,18 @@ def test_a_loss_takes_poses_and_images_and_leaves_the_last_words() -> None:
         assert not client.is_stale("TRANSFORM", "Tip")
 
 
+def test_a_pose_by_its_other_name_is_a_pose() -> None:
+    """QTRANS has POSITION's content: the newest counts, and a loss takes it."""
+    with RawServer() as server, LinkClient("127.0.0.1", server.port, **FAST) as client:
+        peer = server.accept()
+        peer.sendall(b"".join(wire("QTRANS", "Tip", struct.pack(">3f", x, 2, 3)) for x in (1, 2)) + string("End", "x"))
+        assert until(lambda: client.latest("QTRANS", "Tip") is not None and client.status().received == 3)
+        assert client.latest("QTRANS", "Tip").position[0] == 2
+        peer.close()
+        assert until(lambda: client.latest("QTRANS", "Tip") is None)
+        assert [message.wire_type for message in client.drain()] == ["STRING"]
+
+
 def test_no_command_crosses_from_one_connection_to_the_next() -> None:
     """The first peer never reads, so commands wait in the queues; the second must not see one byte of them."""
     with RawServer(receive_bytes=4096) as server, LinkClient("127.0.0.1", server.port, **FAST) as client:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from IRAILib.geometry import InputError
 from IRAILib.link.client import LinkClient
 from IRAILib.link.messages import Image, Status, String, Transform
 from IRAILib.link.options import LinkState
@@ -183,6 +184,8 @@ def test_only_this_machine_unless_asked_otherwise() -> None:
 
     with LinkServer() as server, pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", server.port), timeout=5)
+    with pytest.raises(InputError, match="empty"):  # the system would listen on every interface
+        LinkServer(host="")
     with LinkServer(host="0.0.0.0") as server, socket.create_connection(("127.0.0.2", server.port), timeout=5):
         assert until(lambda: len(server.clients()) == 1)
 

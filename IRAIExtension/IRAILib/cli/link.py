@@ -80,30 +80,36 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
 
 def run_replay(arguments: argparse.Namespace) -> int:
     """Play to the end, until --seconds or Ctrl-C. Returns the exit status."""
-    from .link_run import replay
+    from .link_run import printing, replay
 
-    return replay(arguments)
+    with printing():
+        return replay(arguments)
+    return 0
 
 
 def run_record(arguments: argparse.Namespace) -> int:
     """Record until --seconds, Ctrl-C or the end of the peer. Returns the exit status."""
-    from .link_run import record
+    from .link_run import printing, record
 
-    return record(arguments, *split_peer(arguments.peer))
+    with printing():
+        return record(arguments, *split_peer(arguments.peer))
+    return 0
 
 
 def run_monitor(arguments: argparse.Namespace) -> int:
     """Show the link until --seconds or Ctrl-C. Returns the exit status."""
-    from .link_run import monitor
+    from .link_run import monitor, printing
 
-    return monitor(arguments, *split_peer(arguments.peer))
+    with printing():
+        return monitor(arguments, *split_peer(arguments.peer))
+    return 0
 
 
 def split_peer(text: str) -> tuple[str, int]:
     """("host", port) of HOST, HOST:PORT, [::1]:PORT or ::1. Raises InputError."""
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":")
+        host, closed, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") if closed and rest[:1] in ("", ":") else "?"
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import threading
 import time
 
 from ..geometry import InputError
@@ -40,6 +42,7 @@ def run_robot_sim(arguments: argparse.Namespace) -> int:
     from ..link.robot.kinematics import NeedleGuide
     from ..link.robot.protocol import DIALECTS
     from ..link.robot.simulator import RobotSimulator
+    from .link_run import forget_reader, printing
 
     if not 1 <= arguments.rate <= 200:
         raise InputError(f"robot-sim: --rate must be 1 to 200 Hz, not {arguments.rate:g}")
@@ -49,17 +52,23 @@ def run_robot_sim(arguments: argparse.Namespace) -> int:
                         tuple(_ball(text) for text in arguments.unreachable))
     began = time.monotonic()
 
+    unread = threading.Event()  # nobody reads the lines any more (`| head`)
+
     def line(text: str) -> None:
-        print(f"{time.monotonic() - began:9.3f} s  {text}", flush=True)
+        try:
+            print(f"{time.monotonic() - began:9.3f} s  {text}", flush=True)
+        except BrokenPipeError:
+            forget_reader()
+            unread.set()
 
     simulator = RobotSimulator(port=arguments.port, host=arguments.host, guide=guide, speed_mm_s=arguments.speed,
                                position_hz=arguments.rate, dialect=DIALECTS[arguments.dialect],
                                faults=[Fault.parse(text) for text in arguments.fault], on_event=line)
     try:
-        with simulator:
+        with printing(), simulator:
             print(f"robot-sim (simulated) on {arguments.host} port {simulator.port}", flush=True)
-            while arguments.seconds is None or time.monotonic() - began < arguments.seconds:
-                time.sleep(0.05)
+            while not unread.wait(0.05) and (arguments.seconds is None or time.monotonic() - began < arguments.seconds):
+                pass
     except KeyboardInterrupt:
         print("robot-sim: stopped", flush=True)
         return 130
@@ -82,6 +91,6 @@ def _ball(text: str):
         x, y, z, radius = (float(value) for value in text.split(","))
     except ValueError:
         raise InputError(f"robot-sim: --unreachable '{text}': write X,Y,Z,RADIUS in mm") from None
-    if not radius > 0:
-        raise InputError(f"robot-sim: --unreachable '{text}': the radius must be positive")
+    if not (radius > 0 and all(map(math.isfinite, (x, y, z, radius)))):
+        raise InputError(f"robot-sim: --unreachable '{text}': finite numbers and a radius above 0 are needed")
     return Obstacle((x, y, z), radius)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -14,18 +16,39 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..geometry import InputError
 
 if TYPE_CHECKING:
     from ..link.client import LinkClient
+    from ..link.monitor import LinkMonitor, MonitorReport
     from ..link.record import Recorder, Recording
 
 ONCE_S = 2.0
 LINE_S = 1.0
 REDRAW_S = 0.25
+WIDE = 140  # columns of a table that goes into a file or pipe
 CLEAR, HOME = "\x1b[2J\x1b[H", "\x1b[H"
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Names in any script can be printed, whatever the terminal; a reader who has seen enough (`| head`) ends it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except BrokenPipeError:
+        forget_reader()
+
+
+def forget_reader() -> None:
+    """Nobody reads what is printed any more: print into nothing from now on."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
 
 
 def replay(arguments: argparse.Namespace) -> int:
@@ -61,7 +84,7 @@ def record(arguments: argparse.Namespace, host: str, port: int) -> int:
     from ..link.record import Recorder, record_options
 
     end_s = _end(arguments.seconds)
-    limit = None if arguments.max_gb is None else int(arguments.max_gb * 1e9)
+    limit = None if arguments.max_gb is None else int(_above_0("--max-gb", arguments.max_gb) * 1e9)
     status = 0
     with _terminable(), LinkClient(host, port, announce_v2=arguments.v2, **record_options()) as client:
         recorder = Recorder(client, arguments.out, max_bytes=limit, compress=not arguments.uncompressed).start()
@@ -123,10 +146,10 @@ def _say_recording(recording: Recording) -> None:
 def monitor(arguments: argparse.Namespace, host: str, port: int) -> int:
     """`irai link monitor`: redraws on a terminal, prints lines elsewhere. Ctrl-C is its usual end (130)."""
     from ..link.client import LinkClient
-    from ..link.monitor import LinkMonitor, monitor_options, render_table
+    from ..link.monitor import LinkMonitor, monitor_options
 
-    if not arguments.stale > 0:
-        raise InputError("--stale must be above 0 s")
+    _above_0("--stale", arguments.stale)
+    _above_0("--wait", arguments.wait)
     end_s = _end(ONCE_S + arguments.wait if arguments.once and arguments.seconds is None else arguments.seconds)
     live = sys.stdout.isatty() and not arguments.json and not arguments.once
     with LinkClient(host, port, announce_v2=arguments.v2, **monitor_options()) as client:
@@ -134,33 +157,49 @@ def monitor(arguments: argparse.Namespace, host: str, port: int) -> int:
         _wait_connected(client, arguments.wait)
         if arguments.once and arguments.seconds is None:
             end_s = time.monotonic() + ONCE_S
-        show_s, first = time.monotonic() + (REDRAW_S if live else LINE_S), True
-        while time.monotonic() < end_s:
-            watch.look(0.02)
-            if arguments.once or time.monotonic() < show_s:
-                continue
-            show_s = time.monotonic() + (REDRAW_S if live else LINE_S)
-            if live:
-                table = "\x1b[K\n".join(render_table(watch.report()).splitlines())
-                print(f"{CLEAR if first else HOME}{table}\x1b[J", end="", flush=True)
-                first = False
-            else:
-                _print_report(watch.report(), as_json=arguments.json)
+        try:
+            _watch_until(watch, end_s, live=live, once=arguments.once, as_json=arguments.json)
+        finally:
+            print("\n" if live else "", end="", flush=True)
         if arguments.once or live:
-            print("\n" if live else "", end="")
             _print_report(watch.report(), as_json=arguments.json)
     return 0
 
 
-def _print_report(report: Any, *, as_json: bool) -> None:
+def _watch_until(watch: LinkMonitor, end_s: float, *, live: bool, once: bool, as_json: bool) -> None:
+    every_s, first = (REDRAW_S if live else LINE_S), True
+    show_s = time.monotonic() + every_s
+    while time.monotonic() < end_s:
+        watch.look(0.02)
+        if once or time.monotonic() < show_s:
+            continue
+        show_s = time.monotonic() + every_s
+        if live:
+            _redraw(watch.report(), first=first)
+            first = False
+        else:
+            _print_report(watch.report(), as_json=as_json)
+
+
+def _redraw(report: MonitorReport, *, first: bool) -> None:
+    """In place, and never larger than the terminal: what wraps or scrolls can't be drawn over."""
     from ..link.monitor import render_table
 
-    print(json.dumps(report.to_dict()) if as_json else render_table(report), flush=True)
+    columns, rows = shutil.get_terminal_size()
+    table = "\x1b[K\n".join(render_table(report, columns - 1, rows - 2).splitlines())
+    print(f"{CLEAR if first else HOME}{table}\x1b[J", end="", flush=True)
+
+
+def _print_report(report: MonitorReport, *, as_json: bool) -> None:
+    from ..link.monitor import render_table
+
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+    print(json.dumps(report.to_dict()) if as_json else render_table(report, columns), flush=True)
 
 
 def _wait_connected(client: LinkClient, wait_s: float) -> None:
     """Raises InputError when nothing can be connected to within `wait_s`."""
-    until_s = time.monotonic() + wait_s
+    until_s = time.monotonic() + _above_0("--wait", wait_s)
     while client.status().connects == 0:
         if time.monotonic() > until_s:
             raise InputError(client.status().last_error
@@ -182,8 +221,10 @@ def _terminable() -> Iterator[None]:
 
 
 def _end(seconds: float | None) -> float:
-    if seconds is None:
-        return math.inf
-    if not seconds > 0:
-        raise InputError("--seconds must be above 0")
-    return time.monotonic() + seconds
+    return math.inf if seconds is None else time.monotonic() + _above_0("--seconds", seconds)
+
+
+def _above_0(option: str, value: float) -> float:
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(f"{option} must be a number above 0, not {value:g}")
+    return value

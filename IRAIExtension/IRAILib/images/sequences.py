@@ -106,7 +106,7 @@ def read_sequence(path: str | Path, *, mapped: bool = False) -> TrackedSequence:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: is a folder; give one recording" if path.is_dir() else f"{path}: no such file")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: not a sequence; one of {' '.join(SUFFIXES)} is needed")

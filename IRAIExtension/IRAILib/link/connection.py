@@ -19,7 +19,7 @@ from .buffers import BufferPool
 from .framing import Frame, ProtocolError, StallError
 from .options import LinkOptions
 from .receive import PeerClosed, Receiver
-from .slots import Inbox, Outbox, Outgoing
+from .slots import Inbox, Outbox, Outgoing, weight
 from .sockets import Poll, Waker, gathered_send, prepare
 
 READ_BURST = 16  # reads before the wire is served
@@ -153,7 +153,7 @@ class Connection:
         if frame.version >= 2:
             self.peer_v2 = True
         self._stamp(frame, message)
-        self.inbox.put(frame.type, frame.device, message, size)
+        self.inbox.put(frame.type, frame.device, message, weight(frame.type, size, len(frame.metadata)))
 
     def _wait_s(self) -> float:
         now, options = self._options.clock(), self._options

@@ -209,9 +209,9 @@ def name_bytes(text: str, size: int, what: str) -> bytes:
     return octets.ljust(size, b"\0")
 
 
-def _cut(text: str, size: int) -> str:
-    """The beginning of `text` that fits into `size` bytes of UTF-8, no character cut in two."""
-    return text.encode("utf-8")[:size].decode("utf-8", "ignore")
+def cut_name(text: str) -> str:
+    """The beginning of a device name that fits into the header: 20 bytes of UTF-8, no character cut in two."""
+    return text.encode("utf-8")[:NAME_SIZE].decode("utf-8", "ignore")
 
 
 def encoded_text(text: str) -> tuple[int, bytes]:
@@ -279,7 +279,7 @@ def pack(type: str, device: str, parts: Sequence[BytesLike], *, time_s: float | 
     for view in views:
         crc, size = crc64(view, crc), size + view.nbytes
     header = _HEADER.pack(version, name_bytes(kind, TYPE_SIZE, "the message type"),
-                          name_bytes(_cut(device, NAME_SIZE) if long else device, NAME_SIZE, "the device name"),
+                          name_bytes(cut_name(device) if long else device, NAME_SIZE, "the device name"),
                           WireTime.of(time_s).raw, size, crc)
     return [memoryview(header + front), *views]
 

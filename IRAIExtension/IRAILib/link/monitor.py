@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,8 @@ from .client import LinkClient
 from .messages import Image, Position, QTData, TData, Transform
 from .options import STREAM_TYPES, LinkState
 
-MONITORED = frozenset({"TRANSFORM", "POSITION"})  # every one is counted; of images the newest are enough
+# every one is counted; of images and large arrays the newest are enough
+MONITORED = frozenset({"TRANSFORM", "POSITION", "QTRANS", "TDATA", "QTDATA", "SENSOR"})
 SAMPLES = 512
 WINDOW_S = 2.0
 MAX_DEVICES = 512
@@ -109,26 +111,30 @@ class LinkMonitor:
     def take(self, messages: Iterable[Any]) -> None:
         """Count these messages."""
         for message in messages:
-            kind = message.wire_type
-            key = kind, message.device
-            watch = self._watches.get(key)
-            if watch is None:
-                if len(self._watches) >= MAX_DEVICES:
-                    continue
-                watch = self._watches[key] = _Watch(kind in STREAM_TYPES)
-            arrived_s = message.received_s if message.received_s is not None else time.monotonic()
-            gap_s = arrived_s - watch.arrivals[-1] if watch.arrivals else 0.0
-            silent = watch.stream and gap_s > self.stale_s
-            status = _status_of(message)
-            watch.losses += (silent and not watch.was_lost) + (status != "OK" and watch.status == "OK")
-            if status != "OK" and watch.status == "OK":
-                watch.bad_since_s = arrived_s
-            watch.status, watch.was_lost = status, False
-            watch.count += 1
-            watch.arrivals.append(arrived_s)
-            if message.time_s and message.received_time_s:
-                watch.latencies.append(message.received_time_s - message.time_s)
-            watch.detail = _detail(message)
+            self._count(message, message.device, _status_of(message), _detail(message))
+            if isinstance(message, TData | QTData):  # a tool that is lost is missing there while the others go on
+                for tool in message.tools:
+                    self._count(message, f"{message.device}/{tool.name}", "OK", _place(tool.matrix[:3, 3]))
+
+    def _count(self, message: Any, device: str, status: str, detail: str) -> None:
+        key = message.wire_type, device
+        watch = self._watches.get(key)
+        if watch is None:
+            if len(self._watches) >= MAX_DEVICES:
+                return
+            watch = self._watches[key] = _Watch(key[0] in STREAM_TYPES)
+        arrived_s = message.received_s if message.received_s is not None else time.monotonic()
+        gap_s = arrived_s - watch.arrivals[-1] if watch.arrivals else 0.0
+        silent = watch.stream and gap_s > self.stale_s
+        watch.losses += (silent and not watch.was_lost) + (status != "OK" and watch.status == "OK")
+        if status != "OK" and watch.status == "OK":
+            watch.bad_since_s = arrived_s
+        watch.status, watch.was_lost = status, False
+        watch.count += 1
+        watch.arrivals.append(arrived_s)
+        if message.time_s and message.received_time_s:
+            watch.latencies.append(message.received_time_s - message.time_s)
+        watch.detail = detail
 
     def report(self) -> MonitorReport:
         """The state now."""
@@ -171,7 +177,7 @@ def _status_of(message: Any) -> str:
     """OK, or the word with which the sender says that this pose doesn't hold."""
     status = message.metadata.get("TransformStatus", "")
     if status and status != "OK" and isinstance(message, Transform):
-        return " ".join(status.split())[:20] or "INVALID"
+        return shown(status)[:20] or "INVALID"
     if isinstance(message, Transform) and message.metadata.get("TransformValid", "true").lower() in ("false", "0"):
         return "INVALID"
     return "OK"
@@ -182,32 +188,60 @@ def _detail(message: Any) -> str:
         shape = message.array.shape
         return f"{shape[2]}x{shape[1]}x{shape[0]} {message.array.dtype.name}"
     if isinstance(message, Transform):
-        x, y, z = message.matrix[:3, 3]
-        return f"at {x:.1f} {y:.1f} {z:.1f} mm"
+        return _place(message.matrix[:3, 3])
     if isinstance(message, Position):
-        x, y, z = message.position
-        return f"at {x:.1f} {y:.1f} {z:.1f} mm"
+        return _place(message.position)
     if isinstance(message, TData | QTData):
-        return " ".join(tool.name for tool in message.tools)[:40]
+        return shown(" ".join(tool.name for tool in message.tools))[:40]
     text = getattr(message, "text", "")
-    return " ".join(str(text).split())[:40] if isinstance(text, str) else ""
+    return shown(text)[:40] if isinstance(text, str) else ""
 
 
-def render_table(report: MonitorReport) -> str:
-    """Plain text, one line a device, for a terminal of 110 columns."""
-    head = (f"{report.peer}  {report.state}  {report.connected_s:.1f} s  reconnects {report.reconnects}  "
+def _place(position: np.ndarray) -> str:
+    x, y, z = position
+    return f"at {x:.1f} {y:.1f} {z:.1f} mm"
+
+
+def shown(text: str) -> str:
+    """A peer's words in one line for a terminal, which must not obey them: nothing but printable characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def _fit(text: str, width: int, *, fill: bool = True) -> str:
+    """`text` cut (and filled with blanks) to the columns of a terminal; Chinese characters and the like take two."""
+    out, used = "", 0
+    for letter in text:
+        size = 0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        if used + size > width:
+            break
+        out, used = out + letter, used + size
+    return out + " " * (width - used) if fill else out
+
+
+def render_table(report: MonitorReport, columns: int = 140, rows: int | None = None) -> str:
+    """Plain text, one line a device, no line wider than `columns`.
+
+    Of more devices than fit into `rows` those that are lost come first, and a line says how many are not shown.
+    """
+    head = (f"{shown(report.peer)}  {report.state}  {report.connected_s:.1f} s  reconnects {report.reconnects}  "
             f"errors {report.errors}  dropped {report.dropped}  {report.megabytes:.1f} MB"
             f"  v{2 if report.version2 else 1}")
-    lines = [head, f"{'TYPE':<12} {'DEVICE':<30} {'STATE':<12} {'RATE Hz':>7} {'LATENCY p50/p95 ms':>19} {'AGE s':>7} "
-                   f"{'LOST':>4}  "]
-    for device in report.devices:
+    name = max(min(columns - 66, 30), 8)
+    lines = [head, f"{'TYPE':<10} {_fit('DEVICE', name)} {'STATE':<12} {'RATE Hz':>7} {'LATENCY p50/p95 ms':>18} "
+                   f"{'AGE s':>7} {'LOST':>4}"]
+    end = [f"last error: {shown(report.last_error)}"] if report.last_error else []
+    devices = report.devices
+    room = len(devices) if rows is None else rows - len(lines) - len(end)
+    if room < len(devices):
+        devices = sorted(devices, key=lambda device: device.state in ("ok", "idle"))[:max(room - 1, 1)]
+        lost = len(report.lost()) - sum(device.state not in ("ok", "idle") for device in devices)
+        end = [f"({len(report.devices) - len(devices)} more, {lost} of them lost: the window is too small)", *end]
+    for device in devices:
         late = "-" if device.latency_p50_ms is None else f"{device.latency_p50_ms:.1f} / {device.latency_p95_ms:.1f}"
         # the last pose of a lost tool is no pose any more, so it is not shown
         detail = device.detail if device.state in ("ok", "idle") else f"lost for {device.lost_s:.1f} s"
-        lines.append(f"{device.type:<12.12} {device.device:<30.30} {device.state:<12.12} {device.rate_hz:>7.1f} "
-                     f"{late:>19} {device.age_s:>7.2f} {device.losses:>4}  {detail}")
+        lines.append(f"{_fit(device.type, 10)} {_fit(device.device, name)} {_fit(device.state, 12)} "
+                     f"{device.rate_hz:>7.1f} {late:>18} {device.age_s:>7.2f} {device.losses:>4}  {detail}")
     if not report.devices:
         lines.append("(nothing received)")
-    if report.last_error:
-        lines.append(f"last error: {report.last_error}")
-    return "\n".join(lines)
+    return "\n".join(_fit(line, columns, fill=False).rstrip() for line in [*lines, *end])

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..geometry import InputError
 
-STREAM_TYPES = frozenset({"IMAGE", "TRANSFORM", "TDATA", "QTDATA", "POSITION", "VIDEO", "SENSOR", "NDARRAY",
-                          "POLYDATA"})
+STREAM_TYPES = frozenset({"IMAGE", "TRANSFORM", "TDATA", "QTDATA", "POSITION", "QTRANS", "VIDEO", "SENSOR",
+                          "NDARRAY", "POLYDATA"})
 POSE_TYPES = STREAM_TYPES | {"POINT", "TRAJ", "BIND"}  # what a lost connection takes with it
 ORDERED_PREFIXES = ("ACK_", "CLB_", "TGT_", "NPOS_", "CMD_")  # TRANSFORMs of the robot protocol that answer each other
 SMALL_TYPES = frozenset({
@@ -38,10 +38,12 @@ class LinkOptions:
         max_body: bytes; a header that announces more ends the connection.
         max_small_body: bytes; the same for the types of SMALL_TYPES, whose bodies grow when they are
             decoded (a POINT message of 256 MB would be gigabytes of Python objects).
-        max_held: bytes of received bodies held for one peer; more ends the connection.
+        max_held: bytes held of what one peer sent (lists of tools and points count for what they are in memory, a
+            multiple of what they are on the wire); more ends the connection.
         max_devices: stream slots of one peer; more ends the connection. Also the most streams sent to one peer.
-        fifo_length, fifo_bytes: the most messages and bytes in a queue. Received: the oldest is dropped, counted
-            and told in the status, because the newest says what is true now. Sent: `send` answers False.
+        fifo_length, fifo_bytes: the most messages and bytes (as in max_held) in a queue. Received: the oldest is
+            dropped, counted and told in the status, because the newest says what is true now. Sent: `send` answers
+            False.
         fifo_types: further message types, or (type, device) pairs, whose order matters.
         stall_s: a message that began must go on within so many seconds (a header must be whole by then).
         send_stall_s: a peer that takes no byte for so long, while bytes wait for it, is cut off.

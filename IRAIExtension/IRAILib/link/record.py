@@ -24,7 +24,7 @@ from .replay_frames import checked_matrix, split_name
 
 log = logging.getLogger("IRAI.link")
 
-RECORDED = frozenset({"IMAGE", "TRANSFORM", "TDATA", "QTDATA", "POSITION"})
+RECORDED = frozenset({"IMAGE", "TRANSFORM", "TDATA", "QTDATA", "POSITION", "QTRANS"})
 LOOK_S = 0.1
 NOT_ENDS = ("Transform", "TransformStatus")  # a pose comes as a pose
 NOT_FIELDS = {"TransformStatus", "TransformValid", "Timestamp", "IGTL_DEVICE_NAME"}

@@ -32,6 +32,7 @@ class Spool:
         self.shape: tuple[int, ...] | None = None
         self.dtype: np.dtype | None = None
         self.poses: dict[str, PoseSpool] = {}
+        self._made = [folder for folder in self.folder.parents if not folder.exists()]
         try:
             self.folder.mkdir(parents=True)
             self._pixels = (self.folder / "pixels").open("wb", buffering=0)
@@ -83,6 +84,9 @@ class Spool:
                 with suppress(OSError):  # what it still held doesn't fit the disk, and is thrown away here anyway
                     file.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self._made:  # those that a recording lies in now are not empty and stay
+            with suppress(OSError):
+                folder.rmdir()
 
 
 class PoseSpool:

@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..geometry import InputError
 from ..images.sequences import TrackedSequence
+from .framing import NAME_SIZE, cut_name
 from .messages import STATUS_OK, Image, Query, Status, Transform
 from .replay_frames import OK, Chain, checked_matrix, find_chain, split_name
 from .server import LinkServer
@@ -27,6 +29,7 @@ class ReplayServer:
     Every frame of the recording becomes one TRANSFORM a tool (and for each one asked for in `transforms`) and one
     IMAGE, all with the same time stamp: when the frame is due, in UTC. A client that has shown version 2 gets
     TransformStatus and TransformValid with each pose, and the recorded Timestamp and fields with each image.
+    Version 1 has 20 bytes for a name: longer ones are cut, as PLUS cuts them, and not sent when two would become one.
     A transform whose status isn't OK is silence (PLUS's SendValidTransformsOnly), unless `valid_only` is False.
 
     The image is `Image_<frame>` with the matrix ImageTo<frame> (pixels to mm) while that can be computed and holds;
@@ -75,6 +78,7 @@ class ReplayServer:
                 self._fixed[name] = checked_matrix(sequence.header_transform(name), f"replay: {name}")
         self._chains = self._plan(list(transforms))
         self._image = self._image_chain(image_frame)
+        self._short = _short_names([*self.devices, self.image_device, "Image"])
         self._server = LinkServer(port, host, name="replay", **options)
         self._stop, self._finished = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -233,12 +237,22 @@ class ReplayServer:
                     return
                 if self.clients():
                     for message in self.messages(number, began_time_s + due_s):
-                        self._server.send(message)
+                        self._send(message)
                     self._sent_s = time.monotonic()
                 self.frame_number, self.frames_played = number, self.frames_played + 1
             self.rounds += 1
             if not self.loop:
                 return
+
+    def _send(self, message: Any) -> None:
+        """To all; a client of version 1 gets a long name cut, or nothing where that leaves a doubt."""
+        short = self._short.get(message.device, message.device)
+        if short == message.device:
+            self._server.send(message)
+            return
+        self._server.send(message, when_v2=True)
+        if short:
+            self._server.send(replace(message, device=short), when_v2=False)
 
     def _idle_until(self, due_s: float) -> None:
         """Wait; answer clients, and tell them that the server lives when nothing else does."""
@@ -257,6 +271,18 @@ class ReplayServer:
         for message in self._server.drain():
             if isinstance(message, Query) and message.wire_type == "GET_STATUS":
                 self._server.send(Status(STATUS_OK, device="Replay", text="OK"), client=message.client)
+
+
+def _short_names(names: Iterable[str]) -> dict[str, str]:
+    """What version 1 calls the devices whose names are too long for it; "" where it would be another's name too."""
+    cut = {name: cut_name(name) for name in names}
+    taken = list(cut.values())
+    short = {name: brief if taken.count(brief) == 1 else "" for name, brief in cut.items() if brief != name}
+    for name, brief in short.items():
+        if not brief:
+            log.warning("OpenIGTLink: clients of version 1 don't get %s: cut to %d bytes its name is another's too",
+                        name, NAME_SIZE)
+    return short
 
 
 def _pace(sequence: TrackedSequence, speed: float, fps: float | None) -> tuple[np.ndarray, float]:

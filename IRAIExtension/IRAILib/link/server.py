@@ -38,6 +38,9 @@ class LinkServer:
     def __init__(self, port: int = 0, host: str = "127.0.0.1", *, name: str | None = None, **options: Any):
         if not 0 <= int(port) < 65536:
             raise InputError(f"OpenIGTLink: the port must be 0 to 65535, not {port}")
+        if not host:  # the system would take it for every interface
+            raise InputError("OpenIGTLink: the address to listen on is empty; 127.0.0.1 is this machine alone, 0.0.0.0 "
+                             "lets others in")
         self.host, self._asked_port = host, int(port)
         self.options = LinkOptions.of(options)
         self._name = name

@@ -18,6 +18,16 @@ log = logging.getLogger("IRAI.link")
 _order = count()  # of receipt, over all connections
 
 
+# what a byte on the wire becomes at most when it is decoded into Python's objects (measured), and a metadata entry
+GROWTH = {"TDATA": 8, "QTDATA": 12, "POINT": 6, "TRAJ": 6, "CAPABILITY": 6, "IMGMETA": 4, "LBMETA": 8, "VIDEOMETA": 4}
+ENTRY_BYTES = 150
+
+
+def weight(kind: str, size: int, entries: int) -> int:
+    """Bytes of memory that a message of `size` bytes with `entries` of metadata is taken for; never less."""
+    return size * GROWTH.get(kind, 1) + entries * ENTRY_BYTES
+
+
 class DeviceLimitError(ProtocolError):
     """A peer sends more streams than `max_devices`."""
 
@@ -66,7 +76,7 @@ class Inbox:
         self.last_drop = ""
 
     def put(self, kind: str, device: str, message: Any, size: int) -> None:
-        """Keep a decoded message of `size` bytes on the wire.
+        """Keep a decoded message of `size` bytes (see `weight`).
 
         Raises:
             DeviceLimitError, HeldLimitError: the peer sends more than may be held.
