@@ -20,6 +20,7 @@ VIEW = 480
 
 sys.path.insert(0, str(ROOT / "Testing" / "gui"))
 sys.path.insert(0, str(ROOT / "Testing" / "tools"))
+sys.path.insert(0, str(ROOT / "Testing" / "library"))
 
 
 def main() -> None:
@@ -63,6 +64,45 @@ def draw(host, work: Path) -> None:
     views(logic.session, work, "lost")
     panel(host, work, "lost", {"live"})
     robot_panel(host, work)
+    mr_panel(host, work)
+
+
+def mr_panel(host, work: Path) -> None:
+    """A simulated scanner that takes its slices where PLANE_0 and PLANE_1 say, by turns."""
+    from IRAILib.link.messages import Image
+    from IRAILib.link.server import LinkServer
+    from needle_live_cases import ENTRY, WAY, first_plane, mr_slice
+
+    ui, logic = host.ui, host.widget.logic
+    ui.disconnectButton.click()
+    rng, plane, asked = np.random.default_rng(3), first_plane(), {}
+    with LinkServer() as scanner:
+        parameters = host.widget.panel.parameters
+        parameters.plan, parameters.source, parameters.modality = None, "connect", "MR-live"
+        parameters.host, parameters.port, parameters.sendPlanes = "127.0.0.1", scanner.port, True
+        ui.connectButton.click()
+        until(host, lambda: bool(scanner.clients()), "the scanner")
+        ui.startButton.click()
+        for number in range(9):
+            array, matrix = mr_slice(plane, ENTRY + (60.0 + 2.0 * number) * WAY, rng)
+            scanner.send(Image(array=array, ras_from_ijk=matrix, device="MR", time_s=time.time()))
+            frames = logic.session.stream.frames
+            until(host, lambda frames=frames: logic.session.stream.frames > frames, "a slice")
+            for _ in range(10):
+                host.process()
+                time.sleep(0.01)
+            asked.update({message.device: message.matrix for message in scanner.drain()})
+            plane = np.asarray(asked.get(f"PLANE_{number % 2}", plane), float)
+
+        def again() -> bool:
+            scanner.send(Image(array=array, ras_from_ijk=matrix, device="MR", time_s=time.time()))
+            time.sleep(0.1)
+            return ui.statusLabel.text == "SEEN"
+
+        until(host, again, "the needle seen in MR")
+        views(logic.session, work, "mr")
+        until(host, again, "the needle seen in MR")
+        panel(host, work, "mr", {"modality", "live"})
 
 
 def robot_panel(host, work: Path) -> None:
@@ -105,8 +145,9 @@ def views(session, work: Path, name: str) -> None:
     from IRAILib.headless.views import SliceView, ThreeDView
     from IRAILib.scene.needle import image_to_ras
 
-    volume = next(node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-                  if node.GetAttribute("IRAI.Link.Type") == "IMAGE" and node.GetImageData() is not None)
+    pictures = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+                if node.GetAttribute("IRAI.Link.Type") == "IMAGE" and node.GetImageData() is not None]
+    volume = next((node for node in pictures if node.GetName() == "MR" and name == "mr"), pictures[0])
     matrix = image_to_ras(volume)
     columns, rows, _ = volume.GetImageData().GetDimensions()
     middle = matrix[:3, :3] @ ((columns - 1) / 2, (rows - 1) / 2, 0.0) + matrix[:3, 3]
