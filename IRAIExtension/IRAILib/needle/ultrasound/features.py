@@ -45,11 +45,15 @@ def canvas_from_frame(frame: np.ndarray) -> np.ndarray:
     return canvas
 
 
+def canvas_from_frame_px(points_px: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(..., 2) pixels of a picture of `shape` (h, w) to pixels of the canvas."""
+    factor, shift = letterbox(shape, (CANVAS[1], CANVAS[0]))
+    return (np.asarray(points_px, float) + 0.5) * factor - 0.5 + np.array(shift)
+
+
 def map_from_frame_px(points_px: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(..., 2) pixels of a picture of `shape` (h, w) to pixels of the network's maps."""
-    factor, shift = letterbox(shape, (CANVAS[1], CANVAS[0]))
-    canvas = (np.asarray(points_px, float) + 0.5) * factor - 0.5 + np.array(shift)
-    return (canvas + 0.5) / STRIDE - 0.5
+    return (canvas_from_frame_px(points_px, shape) + 0.5) / STRIDE - 0.5
 
 
 def frame_px_from_map(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

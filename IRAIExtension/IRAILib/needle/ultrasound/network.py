@@ -1,9 +1,9 @@
 """Needle in 2D ultrasound by a small network, run by onnxruntime on the CPU: no torch, no training code.
 
 The network (`training.model`) looks at three frames on a canvas of 256 x 192 and gives a map of the tip, a map of
-the shaft, and six scalars. Here the tip is the centroid around the map's peak, the line a weighted quadratic fit to
-the shaft's map with its tangent at the tip, and the covariance what the network says of itself, scaled by factors
-found on simulated sequences kept for that (`weights/needle_ultrasound.json`).
+the shaft, and six scalars. Here the tip is the centroid around that peak of its map that ends a shaft best, the line
+a weighted quadratic fit to the shaft's map with its tangent at the tip, and the covariance what the network says of
+itself, scaled by factors found on simulated sequences kept for that (`weights/needle_ultrasound.json`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import json
 import math
 import zlib
 from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,12 @@ WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "needle_ultrasound.o
 VALIDATED_ON = "simulation"
 SHAFT_FLOOR, NEAR_PX, WINDOW = 0.2, 3.5, 4
 BEND_RIDGE = 3.0  # against a bend that the shaft's few pixels don't show
-LEAST_SHAFT_PX = 6.0
+LEAST_SHAFT_PX, LEAST_SUPPORT = 6.0, 2.0
+RAYS, RAY_STEPS, RAY_FLOOR = 240, 110, 0.15
+LEAST_DOWN = -0.2  # the sine of a needle's slope: from the probe into the body, the probe on top
+MOST_PEAKS, PEAK_DEPTH = 3, 5.0  # places for the tip that are looked at, and how much less likely they may be
+SUPPORT_WEIGHT, AHEAD_WEIGHT = 1.5, 3.0
+SIGNS = 13
 
 
 def load_card(path: Path) -> dict[str, Any]:
@@ -109,19 +116,39 @@ class NetworkDetector:
         return read_maps(maps, scalars, (array.shape[1], array.shape[2]), self.card["operation"])
 
 
+@dataclass(frozen=True)
+class Ray:
+    """A straight shaft that ends at a given tip: unit direction towards the tip, `support` sum of the shaft's map
+    behind it, `ahead` its mean beyond the tip, `reach` length; map pixels."""
+
+    direction: np.ndarray
+    support: float
+    ahead: float
+    reach: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """A shaft with its tip, in map pixels: `tip` on the line, unit `direction` there, `entry`, sigma of the angle in
+    degrees; `support` sum of the shaft's map behind the tip, `ahead` its mean beyond the tip."""
+
+    tip: np.ndarray
+    direction: np.ndarray
+    entry: np.ndarray
+    angle_sigma_deg: float
+    support: float
+    ahead: float
+
+
 def read_maps(maps: np.ndarray, scalars: np.ndarray, shape: tuple[int, int],
               operation: dict[str, Any]) -> FrameDetection:
     """What the network's output says, in pixels of a picture of `shape` (h, w)."""
-    fraction = float(_sigmoid(scalars[2]))
-    tip = peak(maps[0])
-    shaft = _sigmoid(maps[1])
-    line = fit_line(shaft, tip)
-    signs = evidence(maps, shaft, scalars, tip, line)
+    tip, line, signs = decode(maps, scalars)
     confidence = chance(signs, operation["presence"])
     in_plane = chance(signs, operation["in_plane"])
     if line is None or confidence < operation["threshold"]:
         return FrameDetection(found=False, confidence=confidence, in_plane=in_plane, method=NetworkDetector.method)
-    tip, direction, entry, angle_sigma = line
+    tip, direction = line.tip, line.direction
     per_px = float(np.linalg.norm(frame_px_from_map(tip + direction, shape) - frame_px_from_map(tip, shape)))
     along = math.exp(float(np.clip(scalars[3], -2.5, 3.0))) * operation["sigma_along_factor"]
     across = math.exp(float(np.clip(scalars[4], -2.5, 3.0))) * operation["sigma_across_factor"]
@@ -132,48 +159,109 @@ def read_maps(maps: np.ndarray, scalars: np.ndarray, shape: tuple[int, int],
     bent = in_plane ** (math.log(0.5) / math.log(min(max(operation["in_plane_threshold"], 0.02), 0.98)))
     return FrameDetection(
         found=True, tip_px=frame_px_from_map(tip, shape), direction=direction,
-        entry_px=frame_px_from_map(entry, shape), covariance_px=covariance * per_px**2,
-        direction_sigma_deg=angle_sigma * operation["sigma_angle_factor"], confidence=confidence,
-        visible_fraction=fraction, in_plane=bent, method=NetworkDetector.method)
+        entry_px=frame_px_from_map(line.entry, shape), covariance_px=covariance * per_px**2,
+        direction_sigma_deg=line.angle_sigma_deg * operation["sigma_angle_factor"], confidence=confidence,
+        visible_fraction=float(_sigmoid(scalars[2])), in_plane=bent, method=NetworkDetector.method)
 
 
-def evidence(maps: np.ndarray, shaft: np.ndarray, scalars: np.ndarray, tip: np.ndarray,
-             line: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None) -> np.ndarray:
-    """(10,) signs of a needle and of its tip: the network's scalars, how sharp the tip's map is, and the shaft's.
+def decode(maps: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, Line | None, np.ndarray]:
+    """(tip (2,), line or None, signs): of the peaks of the tip's map the one that ends a shaft best."""
+    shaft = _sigmoid(maps[1])
+    wide, found = padded(shaft), []
+    for tip, heat in peaks(maps[0]):
+        ray = best_ray(wide, tip)
+        found.append((heat + SUPPORT_WEIGHT * math.log1p(ray.support) - AHEAD_WEIGHT * ray.ahead, tip, ray))
+    found.sort(key=lambda one: -one[0])
+    margin = found[0][0] - found[1][0] if len(found) > 1 else PEAK_DEPTH + 2.0
+    _, tip, ray = found[0]
+    line = fit_line(shaft, tip, ray)
+    return tip, line, evidence(maps, shaft, scalars, tip, line, margin)
 
-    They are weighed by `chance`; without a line the shaft's signs are 0.
+
+def peaks(logits: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Up to MOST_PEAKS places (2,) of the tip's map with their logits over the greatest one, the greatest first."""
+    left, places, top = logits.astype(float).copy(), [], float(logits.max())
+    while len(places) < MOST_PEAKS:
+        row, column = np.unravel_index(int(left.argmax()), left.shape)
+        height = float(left[row, column])
+        if height < top - PEAK_DEPTH:
+            break
+        places.append((peak(logits, (int(row), int(column))), height - top))
+        left[max(row - WINDOW, 0):row + WINDOW + 1, max(column - WINDOW, 0):column + WINDOW + 1] = -np.inf
+    return places
+
+
+@lru_cache(maxsize=4)
+def _fan(width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(unit directions (RAYS, 2), offsets (RAYS, RAY_STEPS) in a padded map of rows of `width`: behind such a tip)."""
+    angle = np.arange(RAYS) * (2 * np.pi / RAYS)
+    way = np.stack([np.cos(angle), np.sin(angle)], -1)
+    at = np.rint(-way[:, None] * np.arange(1.0, RAY_STEPS + 1)[None, :, None]).astype(np.intp)
+    return way, at[..., 1] * width + at[..., 0]
+
+
+def padded(shaft: np.ndarray) -> np.ndarray:
+    """The map with RAY_STEPS + 1 zeros around it, so that no ray leaves it."""
+    return np.pad(shaft.astype(np.float32), RAY_STEPS + 1)
+
+
+def best_ray(wide: np.ndarray, tip: np.ndarray) -> Ray:
+    """The straight shaft that ends at `tip` best. Args: wide: the `padded` map; tip (2,).
+
+    Support is the sum of the map, less RAY_FLOOR a step, behind the tip to where it is greatest: gaps are bridged when
+    enough follows. Ahead is the mean of the map just beyond the tip. A needle comes from the probe's side: rays that
+    rise by more than LEAST_DOWN are not looked at.
+    """
+    way, offsets = _fan(wide.shape[1])
+    column, row = (round(float(value)) + RAY_STEPS + 1 for value in tip)
+    value = wide.ravel()[row * wide.shape[1] + column + offsets]
+    gain = np.cumsum(value - np.float32(RAY_FLOOR), axis=1)
+    reach = gain.argmax(1)
+    support = np.maximum(gain[np.arange(RAYS), reach], 0.0)
+    ahead = np.roll(value[:, 3:13].mean(1), RAYS // 2)
+    best = int(np.where(way[:, 1] >= LEAST_DOWN, support - 6 * ahead, -np.inf).argmax())
+    return Ray(way[best], float(support[best]), float(ahead[best]), float(reach[best] + 1))
+
+
+def evidence(maps: np.ndarray, shaft: np.ndarray, scalars: np.ndarray, tip: np.ndarray, line: Line | None,
+             margin: float) -> np.ndarray:
+    """(SIGNS,) signs of a needle and of its tip: the network's scalars, how sharp the tip's map is, and the shaft's.
+
+    They are weighed by `chance`; without a line the shaft's signs are 0. `margin` is by how much the second best
+    place for the tip is worse.
     """
     heat = maps[0].astype(float) - float(maps[0].max())
     rows = slice(max(int(tip[1]) - WINDOW, 0), int(tip[1]) + WINDOW + 1)
     columns = slice(max(int(tip[0]) - WINDOW, 0), int(tip[0]) + WINDOW + 1)
     heat = np.exp(heat)
     sharp = math.log(float(heat[rows, columns].sum() / heat.sum()) + 1e-4)
-    signs = [*np.clip(scalars[:4], -12, 12), sharp, float(maps[0].max()) / 4, 0.0, 0.0, 0.0, 0.0]
+    present, plane = (float(value) for value in np.clip(scalars[:2], -12, 12))
+    signs = [*np.clip(scalars[:4], -12, 12), sharp, float(maps[0].max()) / 4, min(margin, 6.0) / 3,
+             min(present, plane), 0.0, 0.0, 0.0, 0.0, 0.0]
     if line is not None:
-        at, direction, entry, _ = line
-        length = float(np.linalg.norm(at - entry))
+        length = float(np.linalg.norm(line.tip - line.entry))
 
         def mean(back: np.ndarray) -> float:
-            points = np.rint(at - back[:, None] * direction).astype(int)
+            points = np.rint(line.tip - back[:, None] * line.direction).astype(int)
             return float(shaft[np.clip(points[:, 1], 0, shaft.shape[0] - 1),
                                np.clip(points[:, 0], 0, shaft.shape[1] - 1)].mean())
 
-        signs[6:] = [mean(np.arange(1.0, 13.0)), min(length / 40, 1.5), mean(np.arange(-9.0, -3.0)),
-                     mean(np.arange(0.0, max(length, 2.0))) * length / max(float(shaft.sum()), 1.0)]
+        signs[8:] = [mean(np.arange(1.0, 13.0)), min(length / 40, 1.5), line.ahead, math.log1p(line.support),
+                     line.support / max(float(np.maximum(shaft.max(0), 0).sum()), float(shaft.max(1).sum()), 1.0)]
     return np.array(signs)
 
 
 def chance(signs: np.ndarray, weights: list[float]) -> float:
-    """Logistic combination of `evidence`: weights (10,) and a constant at the end."""
+    """Logistic combination of `evidence`: weights (SIGNS,) and a constant at the end."""
     return float(_sigmoid(signs @ np.asarray(weights[:-1]) + weights[-1]))
 
 
-def peak(logits: np.ndarray) -> np.ndarray:
-    """(2,) x, y of the softmax centroid around the greatest value of (h, w) logits."""
-    row, column = np.unravel_index(int(logits.argmax()), logits.shape)
+def peak(logits: np.ndarray, place: tuple[int, int] | None = None) -> np.ndarray:
+    """(2,) x, y of the softmax centroid around `place` (row, column), or the greatest value, of (h, w) logits."""
+    row, column = place or np.unravel_index(int(logits.argmax()), logits.shape)
     rows = np.arange(max(row - WINDOW, 0), min(row + WINDOW + 1, logits.shape[0]))
     columns = np.arange(max(column - WINDOW, 0), min(column + WINDOW + 1, logits.shape[1]))
-    weight = np.exp(logits[np.ix_(rows, columns)].astype(float) - float(logits.max()))
+    weight = np.exp(logits[np.ix_(rows, columns)].astype(float) - float(logits[row, column]))
     weight /= weight.sum()
     return np.array([weight.sum(0) @ columns, weight.sum(1) @ rows])
 
@@ -187,28 +275,25 @@ def heat_spread(logits: np.ndarray, tip: np.ndarray) -> np.ndarray:
     return (offset * weight[:, None]).T @ offset
 
 
-def fit_line(shaft: np.ndarray, tip: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
-    """(tip on the line, unit direction at the tip, entry, sigma of the angle in degrees), all in map pixels.
+def fit_line(shaft: np.ndarray, tip: np.ndarray, ray: Ray | None = None) -> Line | None:
+    """The line of the shaft's map that ends at `tip`; None when there is no shaft by the tip.
 
-    Args: shaft (h, w) probabilities; tip (2,). None when there is no shaft by the tip.
-    A weighted quadratic v(u) in the frame of the shaft's principal axis, pixels far from it left out.
+    Args: shaft (h, w) probabilities; tip (2,); ray: what `best_ray` said, if it was asked already.
+    A weighted quadratic v(u) in the frame of the ray, pixels far from it left out.
     """
-    rows, columns = np.nonzero(shaft > SHAFT_FLOOR)
-    if len(rows) < 6:
+    ray = ray or best_ray(padded(shaft), tip)
+    axis = ray.direction
+    if ray.support < LEAST_SUPPORT or ray.reach < LEAST_SHAFT_PX:
         return None
+    rows, columns = np.nonzero(shaft > SHAFT_FLOOR)
     points = np.stack([columns, rows], -1).astype(float)
     weight = shaft[rows, columns].astype(float) ** 2
-    centre, axis = _axis(points, weight, tip)
-    if axis @ (tip - centre) < 0:
-        axis = -axis
     normal = np.array([-axis[1], axis[0]])
     u, v = (points - tip) @ axis, (points - tip) @ normal
     bend = np.zeros(3)
-    bend[0] = float((weight * v).sum() / weight.sum()) if len(v) else 0.0
-    keep = np.ones(len(u), bool)
     for cut in (2 * NEAR_PX, NEAR_PX, NEAR_PX):
         residual = v - (bend[0] + bend[1] * u + bend[2] * u * u)
-        keep = (np.abs(residual) < cut) & (u < 4.0)
+        keep = (np.abs(residual) < cut) & (u < 4.0) & (u > -ray.reach - 3.0)
         if keep.sum() < 6 or float(np.ptp(u[keep])) < LEAST_SHAFT_PX:
             return None
         span = max(float(-u[keep].min()), LEAST_SHAFT_PX)
@@ -222,19 +307,5 @@ def fit_line(shaft: np.ndarray, tip: np.ndarray) -> tuple[np.ndarray, np.ndarray
     start = float(u[keep].min())
     entry = tip + start * axis + (bend[0] + bend[1] * start + bend[2] * start**2) * normal
     sigma = math.degrees(math.sqrt(12) * max(spread, 0.3) / (span * math.sqrt(max(span, 1.0))))
-    return tip + 0.7 * bend[0] * normal, direction / np.linalg.norm(direction), entry, sigma
-
-
-def _axis(points: np.ndarray, weight: np.ndarray, tip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(weighted centre, unit principal axis) of the pixels, those far off the line through the tip left out."""
-    centre = (weight[:, None] * points).sum(0) / weight.sum()
-    for _ in range(3):
-        offset = points - centre
-        axis = np.linalg.eigh((weight[:, None] * offset).T @ offset)[1][:, 1]
-        off = np.abs(offset @ np.array([-axis[1], axis[0]]))
-        use = weight * np.exp(-np.square(off / 6.0))
-        centre = (use[:, None] * points).sum(0) / use.sum()
-        offset = points - centre
-        axis = np.linalg.eigh((use[:, None] * offset).T @ offset)[1][:, 1]
-        weight = use
-    return centre, axis
+    return Line(tip + 0.7 * bend[0] * normal, direction / np.linalg.norm(direction), entry, sigma, ray.support,
+                ray.ahead)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.ndimage import gaussian_filter1d
 
 from ...geometry import InputError
 from .phantom import IN_PLANE_SIGMAS, STEP_MM, Curve, Needle, random_distractors, random_needle
@@ -31,10 +31,11 @@ from .simulator_geometry import (
     random_geometry,
     random_layout,
 )
+from .simulator_visibility import LEAST_FRACTION, LEAST_LENGTH_PX, sight_of
 from .tissue import PADDED, random_tissue
 
-VISIBLE_RATIO = 2.5  # echo over the background's at which a piece of shaft can be told from it, and
-VISIBLE_GREY = 20.0  # the grey levels by which a piece of shaft must stand out to count as visible
+MOST_RESIDUAL_DB = 10.0  # loss or gain with depth that the machine's compensation leaves
+WINDOW_DB, LEAST_WINDOW = 15.0, 0.6  # so much of the field of view must lose less than this
 
 
 @dataclass
@@ -43,7 +44,8 @@ class NeedleTruth:
 
     The line is the needle's leading (upper) echo. `direction` is the tangent at the tip. Without a needle in the
     field of view `present` is False and the points are None. `in_plane`: the tip lies within IN_PLANE_SIGMAS
-    elevational sigmas of the image plane. `visible_fraction` of the shaft between entry and tip.
+    elevational sigmas of the image plane. `visible` says what a careful observer can see (`simulator_visibility`),
+    `visible_fraction` is its part of the shaft between entry and tip, `tip_seen` whether the end stands out.
     """
 
     present: bool
@@ -53,20 +55,39 @@ class NeedleTruth:
     curve_px: np.ndarray | None = None
     visible: np.ndarray | None = None  # (n,) bool along curve_px
     visible_fraction: float = 0.0
+    visible_length_px: float = 0.0  # of a picture fitted to 256 x 192
     off_plane_mm: float = 0.0
     off_plane_sigmas: float = 0.0
     in_plane: bool = False
     tip_in_image: bool = False
+    tip_seen: bool = False
+
+    @property
+    def shaft_seen(self) -> bool:
+        """Enough of the shaft is visible to say that a needle is there: a fifth of it and 8 % of the picture."""
+        return (self.present and self.visible_fraction >= LEAST_FRACTION
+                and self.visible_length_px >= LEAST_LENGTH_PX)
 
     @property
     def counted(self) -> bool:
-        """A detector is expected to give the tip: in the image, in the plane, at least a fifth of the shaft seen."""
-        return self.present and self.tip_in_image and self.in_plane and self.visible_fraction >= 0.2
+        """A detector is expected to give the tip: shaft and tip's end seen, tip in the image and in the plane."""
+        return self.shaft_seen and self.tip_in_image and self.in_plane and self.tip_seen
+
+    @property
+    def unclear(self) -> bool:
+        """A needle is there, but an observer couldn't say so or couldn't say where it ends: nothing is expected."""
+        return self.present and not self.counted and not (self.shaft_seen and not (self.in_plane and self.tip_in_image))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON."""
-        return {name: np.asarray(value).round(4).tolist() if isinstance(value, np.ndarray) else value
-                for name, value in asdict(self).items()}
+        """Plain numbers and lists, for JSON; floats rounded to 4 digits."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                return (value if value.dtype == bool else value.round(4)).tolist()
+            return round(value, 4) if isinstance(value, float) else value
+
+        return {name: plain(value) for name, value in asdict(self).items()} | {
+            "counted": self.counted, "unclear": self.unclear}
 
 
 @dataclass
@@ -113,13 +134,15 @@ def build_scene(rng: np.random.Generator, domain: Domain, with_needle: bool,
     geometry = geometry or random_geometry(rng)
     axial, lateral, wide = psf_samples(geometry, domain, rng)
     slice_mm = draw(rng, domain.slice_mm)
-    tissue = random_tissue(rng, geometry, domain)
+    for _ in range(6):  # a hand on the probe looks for a window: not one behind bone or gas
+        tissue = random_tissue(rng, geometry, domain)
+        decay, window = _decay(tissue.absorb, draw(rng, domain.attenuation), geometry)
+        if window >= LEAST_WINDOW:
+            break
     empty = bool(tissue.level_db.mean() < -22 and tissue.interface.max() == 0)
     needle = random_needle(rng, geometry, domain, slice_mm) if with_needle else None
     chance = (0.25 if with_needle else 0.45) + (0.25 if empty else 0)
     distractors = random_distractors(rng, geometry, empty) if rng.random() < chance else []
-    per_sample = geometry.sample_mm() / 10
-    decay = np.cumsum(tissue.absorb + draw(rng, domain.attenuation), axis=0) * per_sample
     loss = 10 ** (-np.clip(decay, -20, 90) / 20).astype(np.float32)
     weight = (10 ** (tissue.level_db / 20) * loss * np.sqrt(4 * np.pi * axial * lateral)).astype(np.float32)
     scatter = _complex_noise(rng, PADDED)
@@ -134,6 +157,18 @@ def build_scene(rng: np.random.Generator, domain: Domain, with_needle: bool,
                  (axial, lateral, wide), slice_mm, (10 ** (floor / 20)).astype(np.float32),
                  draw(rng, (0.0, 0.6)) if rng.random() < 0.4 else 0.0, sway * np.array([moving, moving, 1, 1]),
                  1.0 if rng.random() < 0.6 else draw(rng, (0, 1)), random_display(rng, domain))
+
+
+def _decay(absorb: np.ndarray, residual: float, geometry: BeamGeometry) -> tuple[np.ndarray, float]:
+    """(loss in dB down the padded grid, part of the field where it stays under WINDOW_DB).
+
+    What the gain's setting over depth leaves, `residual` dB/cm, is at most MOST_RESIDUAL_DB in all: an operator
+    would have turned the knobs.
+    """
+    depth_cm = geometry.depth_mm / 10
+    residual = float(np.clip(residual, -MOST_RESIDUAL_DB / depth_cm, MOST_RESIDUAL_DB / depth_cm))
+    decay = np.cumsum(absorb + residual, axis=0) * (geometry.sample_mm() / 10)
+    return decay, float((decay < WINDOW_DB).mean())
 
 
 def _splat(field_: np.ndarray, sample: np.ndarray, line: np.ndarray, value: np.ndarray) -> None:
@@ -200,7 +235,6 @@ def _add_needle(scene: Scene, field_: np.ndarray, advance_mm: float, shift: tupl
         echo = np.where((back > start) & (back < end), echo * 10 ** (level / 20), echo)
     left = _sampled(scene.loss, sample, line, shift)
     echo = echo * left * (0.8 + 0.3 * np.sin(back / 3.1 + needle.phase[1]))
-    stands_out = echo > VISIBLE_RATIO * _background(scene, sample, line, shift)
     if first == 0:
         echo = np.where(back < 1.2, echo * needle.tip_gain, echo)
     value = _line_values(scene, sample, line, echo) * np.exp(
@@ -213,42 +247,9 @@ def _add_needle(scene: Scene, field_: np.ndarray, advance_mm: float, shift: tupl
     curve = layout.px_from_mm(x, z)[::-1]
     direction = curve[-1] - curve[-min(len(curve), 14)]
     return NeedleTruth(
-        True, curve[-1], curve[0], direction / np.linalg.norm(direction), curve, stands_out[::-1],
-        float(stands_out.mean()), float(off[0]), float(abs(off[0]) / scene.slice_mm),
-        bool(abs(off[0]) <= IN_PLANE_SIGMAS * scene.slice_mm), first == 0)
-
-
-def _background(scene: Scene, sample: np.ndarray, line: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
-    """Echo of tissue, interfaces, noise and clutter where a needle lies, with the largest nearby."""
-    axial, lateral, _ = scene.psf
-    tissue = _sampled(scene.weight, sample, line, shift) / np.sqrt(4 * np.pi * axial * lateral)
-    interface = np.abs(_sampled(scene.coherent, sample, line, shift)) / np.sqrt(2 * np.pi) / axial
-    at = np.clip(sample.astype(int), 0, SAMPLES - 1), np.clip(line.astype(int), 0, LINES - 1)
-    clutter = 0.0 if scene.display.near is None else scene.display.near[at]
-    return np.hypot(np.hypot(tissue, interface), scene.noise[at[0]]) + clutter
-
-
-def visible_in_picture(picture: np.ndarray, curve_px: np.ndarray) -> np.ndarray:
-    """(n,) bool: where along a curve (n, 2; entry to tip) the picture is brighter than beside it.
-
-    The mean over a stretch of 8 % of the picture's width on the line against that at 2.5 to 4.5 % of it to both
-    sides (the brighter one counts): what an eye could see, whatever the physics put there.
-    """
-    width = picture.shape[1]
-    tangent = np.gradient(curve_px, axis=0)
-    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)
-    step = float(np.median(np.linalg.norm(np.diff(curve_px, axis=0), axis=1)))
-    stretch = max(int(0.08 * width / max(step, 1e-3)), 1)
-
-    def along(offset_px: float) -> np.ndarray:
-        at = np.rint(curve_px + normal * offset_px).astype(int)
-        x, y = np.clip(at[:, 0], 0, width - 1), np.clip(at[:, 1], 0, picture.shape[0] - 1)
-        return uniform_filter1d(picture[y, x].astype(float), stretch, mode="nearest")
-
-    line = np.max([along(part * width) for part in (-0.004, 0.0, 0.004)], axis=0)
-    sides = [np.mean([along(sign * part * width) for part in (0.025, 0.035, 0.045)], axis=0) for sign in (-1, 1)]
-    return line - np.max(sides, axis=0) > VISIBLE_GREY
+        True, curve[-1], curve[0], direction / np.linalg.norm(direction), curve,
+        off_plane_mm=float(off[0]), off_plane_sigmas=float(abs(off[0]) / scene.slice_mm),
+        in_plane=bool(abs(off[0]) <= IN_PLANE_SIGMAS * scene.slice_mm), tip_in_image=first == 0)
 
 
 def _shade(field_: np.ndarray, sample: np.ndarray, line: np.ndarray, left: float) -> None:
@@ -287,8 +288,11 @@ def _envelope(scene: Scene, field_: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def render(scene: Scene, layout: Layout, times_s: np.ndarray, rng: np.random.Generator,
-           speed_scale: float = 1.0) -> tuple[np.ndarray, list[NeedleTruth]]:
-    """((t, h, w) uint8, truths) of a scene; the needle's tip is where it was drawn at the last time."""
+           speed_scale: float = 1.0, judge_all: bool = True) -> tuple[np.ndarray, list[NeedleTruth]]:
+    """((t, h, w) uint8, truths) of a scene; the needle's tip is where it was drawn at the last time.
+
+    What can be seen of it is judged in every frame, or, to save time, in the last one only.
+    """
     converter = ScanConverter(scene.geometry, layout)
     overlay = scene.display.overlay(layout)
     pictures, truths, previous = [], [], None
@@ -304,25 +308,30 @@ def render(scene: Scene, layout: Layout, times_s: np.ndarray, rng: np.random.Gen
                 np.sqrt(part))
         field_ = scatter * scene.weight[rows, lines] + scene.coherent[rows, lines]
         _add_distractors(scene, field_, float(time_s - times_s[-1]), shift)
-        truth = NeedleTruth(False)
+        truth, without = NeedleTruth(False), field_
         if scene.needle is not None:
+            without = field_.copy()
             advance = scene.needle.speed_mm_s * speed_scale * float(time_s - times_s[-1])
             truth = _add_needle(scene, field_, advance, shift, layout)
         truths.append(truth)
+        noise = rng.bit_generator.state
         envelope = _envelope(scene, field_, rng)
         if previous is not None and scene.display.persistence > 0:
             envelope = envelope + (previous - envelope) * np.float32(scene.display.persistence)
         previous = envelope
-        pictures.append(scene.display.picture(envelope, converter, overlay, rng))
-        if truth.curve_px is not None and truth.visible is not None:
-            truth.visible = truth.visible & visible_in_picture(pictures[-1], truth.curve_px)
+        pictures.append(scene.display.picture(envelope, converter, overlay))
+        if truth.curve_px is not None and (judge_all or len(pictures) == len(times_s)):
+            rng.bit_generator.state = noise  # the same noise again
+            empty = scene.display.picture(_envelope(scene, without, rng), converter, overlay)
+            sight = sight_of(pictures[-1], empty, truth.curve_px)
+            truth.visible, truth.visible_length_px, truth.tip_seen = sight.visible, sight.length_px, sight.tip
             truth.visible_fraction = float(truth.visible.mean())
     return np.stack(pictures), truths
 
 
 def simulate_sequence(n_frames: int, seed: int, *, domain: str = TRAIN, needle: bool | None = None,
                       size: tuple[int, int] | None = None, canvas: tuple[int, int] | None = None,
-                      frame_rate_hz: float | None = None) -> UltrasoundSequence:
+                      frame_rate_hz: float | None = None, judge_all: bool = True) -> UltrasoundSequence:
     """A sequence of a moving or resting probe and needle, or of tissue without one, with truth.
 
     Args:
@@ -330,7 +339,7 @@ def simulate_sequence(n_frames: int, seed: int, *, domain: str = TRAIN, needle: 
         domain: "train" or "held-out". needle: True, False, or None to draw it (42 % have none).
         size: (width, height) px of the picture; None draws a usual size. canvas: (width, height) to which that
             picture is fitted as the network does it; None: full resolution.
-        frame_rate_hz: None draws one.
+        frame_rate_hz: None draws one. judge_all: whether what can be seen is judged in every frame, or in the last.
     Raises: InputError for no frames, an unknown domain or a picture under 32 pixels a side.
     """
     if domain not in DOMAINS:
@@ -352,7 +361,7 @@ def simulate_sequence(n_frames: int, seed: int, *, domain: str = TRAIN, needle: 
     if scene.needle is not None and scene.needle.speed_mm_s > 0:
         travel = scene.needle.speed_mm_s * times[-1]
         scale = min(1.0, 0.9 * scene.geometry.depth_mm / max(travel, 1e-6))
-    frames, truth = render(scene, layout, times, rng, scale)
+    frames, truth = render(scene, layout, times, rng, scale, judge_all)
     kind = "linear" if not scene.geometry.curved else "phased" if scene.geometry.radius_mm < 20 else "curved"
     return UltrasoundSequence(frames, times, layout.mm_per_px, truth, seed, domain, kind,
                               {"depth_mm": scene.geometry.depth_mm, "slice_mm": scene.slice_mm,

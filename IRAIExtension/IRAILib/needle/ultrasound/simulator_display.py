@@ -33,8 +33,7 @@ class Display:
         """Level that is shown black."""
         return -self.level * self.dynamic_range
 
-    def picture(self, envelope: np.ndarray, converter: ScanConverter, overlay: np.ndarray | None,
-                rng: np.random.Generator) -> np.ndarray:
+    def picture(self, envelope: np.ndarray, converter: ScanConverter, overlay: np.ndarray | None) -> np.ndarray:
         """(h, w) uint8 of a (SAMPLES, LINES) envelope."""
         if self.near is not None:
             envelope = envelope + self.near

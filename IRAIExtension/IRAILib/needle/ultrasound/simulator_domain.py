@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIMULATOR_VERSION = "1.2"
+SIMULATOR_VERSION = "1.3"
 TRAIN, HELD_OUT = "train", "held-out"
 
 Range = tuple[float, float]

@@ -10,15 +10,34 @@ from typing import Any
 from ....geometry import InputError
 from ..features import CANVAS, STACK
 from ..simulator_domain import DOMAINS, SIMULATOR_VERSION
+from ..simulator_visibility import (
+    LEAST_D,
+    LEAST_FRACTION,
+    LEAST_GREY,
+    LEAST_LENGTH_PX,
+    STRETCH_PX,
+    TIP_PART,
+    TIP_PX,
+)
 
 MAX_BYTES = 5_000_000
 LIMITS = (
     "Trained and calibrated on simulated B-mode pictures only; the covariance was checked on simulation.",
     "One needle at a time, seen along its length; a needle across the plane is not looked for.",
     "A straight bright strand that ends inside tissue looks like a needle and may be taken for one.",
+    "The probe's side is taken to be the picture's top: a needle doesn't rise towards its tip.",
     "Where the tip is not visible the position given is where the visible shaft ends.",
     "The line is the needle's upper (leading) echo, not its axis.",
     "Research software, not a medical device.",
+)
+
+RULE = (
+    f"A needle is counted when an observer can see it in the picture on the canvas: pieces of shaft of {STRETCH_PX} px "
+    f"with a line contrast of at least {LEAST_GREY:g} grey levels and {LEAST_D:g} times the spread of the same filter "
+    "beside them in the same picture without the needle (d'), in all at least "
+    f"{LEAST_LENGTH_PX:g} px and {LEAST_FRACTION:.0%} of the shaft, {TIP_PART:.0%} of the last {TIP_PX} px before the "
+    f"tip among them, which are {LEAST_GREY:g} grey levels brighter than what follows; tip in picture and plane. "
+    "Frames with a needle for which this can't be said are 'unclear': neither right nor wrong, told apart."
 )
 
 
@@ -55,6 +74,7 @@ def write_card(path: Path, *, operation: dict[str, float], held_out: dict[str, A
         "validated_on": "simulation",
         "operation": operation,
         "held_out_simulator": held_out,
+        "rule": RULE,
         "simulator": {"version": SIMULATOR_VERSION, "train": _plain("train"), "held_out": _plain("held-out")},
         "training": training | {"seed": seed},
     }

@@ -16,7 +16,7 @@ from .model import build
 from .samples import FIELDS, Samples, load
 
 _log = logging.getLogger("IRAI.needle.ultrasound.training")
-BATCH, PEAK_RATE, DECAY = 32, 2.5e-3, 0.02
+BATCH, PEAK_RATE, DECAY, EMA = 32, 2.5e-3, 0.02, 0.997
 TIP_SIGMA = 1.1  # of the tip's target, map pixels
 F = {name: number for number, name in enumerate(FIELDS)}
 
@@ -70,35 +70,41 @@ class Pool:
 
 def augment(rng: np.random.Generator, frames: np.ndarray, shaft: np.ndarray, facts: np.ndarray) -> tuple:
     """Mirrors, moves by whole map pixels, changes grey levels, adds noise, repeats a frame; truth goes along."""
-    frames = frames.astype(np.float32) / 255
+    result = np.empty(frames.shape, np.float32)
     shaft, facts = shaft.astype(np.float32) / 255, facts.copy()
-    for n in range(len(frames)):
+    for n, stack in enumerate(frames):
         if rng.random() < 0.5:
-            frames[n], shaft[n] = frames[n, :, :, ::-1].copy(), shaft[n, :, ::-1].copy()
+            stack, shaft[n] = stack[:, :, ::-1], shaft[n, :, ::-1].copy()
             facts[n, F["tip_x"]] = shaft.shape[2] - 1 - facts[n, F["tip_x"]]
             facts[n, F["dir_x"]] *= -1
         if rng.random() < 0.3:
             dx, dy = int(rng.integers(-8, 9)), int(rng.integers(-6, 7))
-            frames[n] = _moved(frames[n], 2 * dx, 2 * dy)
+            stack = _moved(stack, 2 * dx, 2 * dy)
             shaft[n] = _moved(shaft[n], dx, dy)
             facts[n, F["tip_x"]] += dx
             facts[n, F["tip_y"]] += dy
-        if rng.random() < 0.6:
-            gain, offset = rng.uniform(0.6, 1.4), rng.normal(0, 0.05)
-            power = np.exp(rng.normal(0, 0.2))
-            frames[n] = np.where(frames[n] > 0.008, np.clip(frames[n] * gain + offset, 0, 1) ** power, frames[n])
+        result[n] = np.take(_greys(rng), stack)
         kind = rng.random()
         if kind < 0.12:
-            frames[n, :2] = frames[n, 2]
+            result[n, :2] = result[n, 2]
         elif kind < 0.2:
-            frames[n, 0] = frames[n, 1]
+            result[n, 0] = result[n, 1]
     if rng.random() < 0.3:
-        frames += rng.standard_normal(frames.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.04))
+        result += rng.standard_normal(frames.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.04))
     gone = ((facts[:, F["tip_x"]] < 0) | (facts[:, F["tip_x"]] > shaft.shape[2] - 1) | (facts[:, F["tip_y"]] < 0)
             | (facts[:, F["tip_y"]] > shaft.shape[1] - 1))
     facts[gone, F["tip_in_image"]] = 0
     facts[gone, F["counted"]] = 0
-    return frames, shaft, facts
+    return result, shaft, facts
+
+
+def _greys(rng: np.random.Generator) -> np.ndarray:
+    """(256,) float32: another gain, offset and gamma; what is black stays so."""
+    grey = np.arange(256, dtype=np.float32) / 255
+    if rng.random() < 0.6:
+        gain, offset = rng.uniform(0.6, 1.4), rng.normal(0, 0.05)
+        grey = np.where(grey > 0.008, np.clip(grey * gain + offset, 0, 1) ** np.exp(rng.normal(0, 0.2)), grey)
+    return grey.astype(np.float32)
 
 
 def _moved(picture: np.ndarray, dx: int, dy: int) -> np.ndarray:
@@ -124,14 +130,13 @@ def losses_of(maps: Any, scalars: Any, shaft: Any, facts: Any) -> tuple[Any, Any
     logits = maps[:, 0].flatten(1)
     tip = -(target * torch.log_softmax(logits, 1)).sum(1) * has_tip
     quiet = nnf.softplus(logits - 2.0).mean(1) * (1 - column["present"])
-    # a needle of which little is seen, or a tip at the edge of what counts as in the plane, teaches nothing clear
-    unclear = column["present"] * (column["visible_fraction"] < 0.2)
     line = nnf.binary_cross_entropy_with_logits(maps[:, 1], shaft, reduction="none") * (1 + 6 * shaft)
     chance = torch.sigmoid(maps[:, 1])
     overlap = 1 - (2 * (chance * shaft).sum((1, 2)) + 1) / ((chance**2 + shaft**2).sum((1, 2)) + 1)
-    line = (6 * line.mean((1, 2)) + overlap * (shaft.amax((1, 2)) > 0)) * (1 - 0.7 * unclear)
-    seen = column["present"] * (column["visible_fraction"] >= 0.2)
-    certain = 1 - column["present"] * ((column["visible_fraction"] > 0.0) & (column["visible_fraction"] < 0.2))
+    line = (6 * line.mean((1, 2)) + overlap * (shaft.amax((1, 2)) > 0)) * (1 - 0.7 * column["unclear"])
+    # where an observer couldn't tell, nothing is asked; a needle of which nothing is seen is none
+    seen = column["shaft_seen"]
+    certain = 1 - column["present"] * (1 - seen) * (column["visible_fraction"] > 0.0)
     there = nnf.binary_cross_entropy_with_logits(scalars[:, 0], seen, reduction="none") * certain
     plane = nnf.binary_cross_entropy_with_logits(
         scalars[:, 1], column["in_plane"] * column["tip_in_image"], reduction="none") * seen
@@ -201,7 +206,7 @@ def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, start: dic
     if start is not None:
         net.load_state_dict(start)
     average = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True)
+        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA), use_buffers=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=DECAY)
     step, hard = 0, {}
     _await_samples(pool, cancelled)

@@ -9,12 +9,13 @@ import numpy as np
 
 from ..features import CANVAS, STACK, STRIDE, canvas_from_frame, map_from_frame_px
 from ..simulator import NeedleTruth, simulate_sequence
-from ..simulator_domain import DOMAINS, generator
+from ..simulator_domain import DOMAINS, TRAIN, generator
 
 MAP = (CANVAS[1] // STRIDE, CANVAS[0] // STRIDE)
 LINE_SIGMA = 1.0  # of the shaft's target, map pixels
 FIELDS: tuple[str, ...] = ("present", "tip_x", "tip_y", "dir_x", "dir_y", "visible_fraction", "off_sigmas",
-                           "in_plane", "tip_in_image", "mm_per_map_px", "counted")
+                           "in_plane", "tip_in_image", "mm_per_map_px", "counted", "shaft_seen", "unclear")
+UNCLEAR_PART = 0.25  # of the frames that teach nothing clear so many are kept for training
 
 
 @dataclass
@@ -52,27 +53,44 @@ def facts_of(truth: NeedleTruth, shape: tuple[int, int], mm_per_px: float) -> tu
     scale = float(np.hypot(*(frame := map_from_frame_px(np.array([[0.0, 0.0], [1.0, 0.0]]), shape))[1] - frame[0]))
     mm = mm_per_px / scale
     if not truth.present or truth.tip_px is None or truth.direction is None or truth.curve_px is None:
-        return np.array([0, 0, 0, 1, 0, 0, 0, 0, 0, mm, 0], np.float32), np.zeros(MAP, np.uint8)
+        return np.array([0, 0, 0, 1, 0, 0, 0, 0, 0, mm, 0, 0, 0], np.float32), np.zeros(MAP, np.uint8)
     tip = map_from_frame_px(truth.tip_px, shape)
-    assert truth.visible is not None
-    wanted = np.ones(len(truth.curve_px), bool) if truth.counted else truth.visible
+    wanted = wanted_part(truth)
     line = shaft_map(map_from_frame_px(truth.curve_px, shape), wanted)
     return np.array([1, *tip, *truth.direction, truth.visible_fraction, truth.off_plane_sigmas, truth.in_plane,
-                     truth.tip_in_image, mm, truth.counted], np.float32), line
+                     truth.tip_in_image, mm, truth.counted, truth.shaft_seen, truth.unclear], np.float32), line
+
+
+def wanted_part(truth: NeedleTruth) -> np.ndarray:
+    """(n,) bool: the points of the curve that the shaft's map should show: through gaps, from where it is first seen.
+
+    A counted needle is drawn to its tip, another one to where it is last seen, and one that hardly is, in pieces.
+    """
+    assert truth.visible is not None
+    seen = np.flatnonzero(truth.visible)
+    if not truth.shaft_seen or not len(seen):
+        return truth.visible
+    at = np.arange(len(truth.visible))
+    return (at >= seen[0]) & (truth.counted | (at <= seen[-1]))
 
 
 def make_samples(seeds: range, domain: str, full_part: float = 0.1) -> Samples:
-    """One sample a seed. `full_part` of them is rendered at full resolution and reduced as in use."""
+    """One sample a seed. `full_part` of them is rendered at full resolution and reduced as in use.
+
+    Of the training domain's frames in which the needle can't be told, three quarters are left out.
+    """
     frames, shafts, facts = [], [], []
     for seed in seeds:
         rng = generator(DOMAINS[domain], seed + 2**40)
         if rng.random() < full_part:
             size = (640, 480) if rng.random() < 0.6 else None
-            sequence = simulate_sequence(STACK, seed, domain=domain, size=size)
+            sequence = simulate_sequence(STACK, seed, domain=domain, size=size, judge_all=False)
             stack = np.stack([np.rint(canvas_from_frame(frame) * 255) for frame in sequence.frames]).astype(np.uint8)
         else:
-            sequence = simulate_sequence(STACK, seed, domain=domain, canvas=CANVAS)
+            sequence = simulate_sequence(STACK, seed, domain=domain, canvas=CANVAS, judge_all=False)
             stack = sequence.frames
+        if domain == TRAIN and sequence.truth[-1].unclear and rng.random() > UNCLEAR_PART:
+            continue
         fact, shaft = facts_of(sequence.truth[-1], sequence.frames.shape[1:], sequence.mm_per_px)
         frames.append(stack)
         shafts.append(shaft)
