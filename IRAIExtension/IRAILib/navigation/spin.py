@@ -86,7 +86,8 @@ def calibrate_spin(poses: object, valid: object = None, *, tool: str = "Tool", t
         raise RefusedError(f"{tool} was rolled by {rolled:.0f} degrees, at least {MIN_ROLL_DEG:g} are needed: roll it "
                            "about its own shaft")
     if np.sqrt(movement[0]) > MAX_LEAN_SHARE * np.sqrt(movement[1]):
-        raise RefusedError(f"{tool} was tumbled, not rolled about one axis; lay its shaft in a groove and roll it there")
+        raise RefusedError(f"{tool} was tumbled, not rolled about one axis; lay its shaft in a groove and roll it "
+                           "there")
     leans = _leans_deg(rotations, axis, inside)[inside]
     lean = float(np.sqrt((leans**2).mean()))
     used = int(inside.sum())
@@ -107,6 +108,7 @@ def _rolled_deg(rotations: np.ndarray, axis: np.ndarray) -> float:
     """Angle of roll about the axis: full circle less the widest gap between the rolls seen."""
     frame = tip_frame(np.zeros(3), axis)[:3, :3]
     relative = frame.T @ rotations[0].T @ rotations @ frame
-    angles = np.sort(np.degrees(np.arctan2(relative[:, 2, 1] - relative[:, 1, 2], relative[:, 1, 1] + relative[:, 2, 2])))
+    sine, cosine = relative[:, 2, 1] - relative[:, 1, 2], relative[:, 1, 1] + relative[:, 2, 2]
+    angles = np.sort(np.degrees(np.arctan2(sine, cosine)))
     gaps = np.diff(np.concatenate([angles, [angles[0] + 360.0]]))
     return float(360.0 - gaps.max())
