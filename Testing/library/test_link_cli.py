@@ -17,6 +17,7 @@ import pytest
 from IRAILib.cli.main import main
 from IRAILib.images.sequences import TrackedSequence, read_sequence, write_sequence
 from IRAILib.link.replay import ReplayServer
+from link_raw_peer import raw_client
 
 COMMAND = [sys.executable, "-m", "IRAILib.cli.main"]
 LIBRARY = Path(__file__).resolve().parents[2] / "IRAIExtension"
@@ -87,6 +88,18 @@ def test_replay_into_record(tmp_path, file):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_client_too_slow_for_all_frames_is_said(tmp_path):
+    frames = np.zeros((12, 1000, 1000), np.uint8)
+    write_sequence(tmp_path / "large.igs.mha", TrackedSequence(frames, np.arange(12) * 0.02))
+    player = started("replay", tmp_path / "large.igs.mha", "--port", 0)
+    with raw_client(port_of(player), 4096):
+        code, out, err = ended(player)
+    assert code == 0, err
+    assert re.search(r"Check: \d+ messages were left out", out), out
+    with started("replay", tmp_path / "large.igs.mha", "--port", 0, "--now") as alone:
+        assert "Check" not in ended(alone)[1]
+
+
 def test_a_killed_player_leaves_a_readable_recording(tmp_path):
     write_sequence(tmp_path / "in.igs.mha", recording(n=400))
     player = started("replay", tmp_path / "in.igs.mha", "--port", 0)
@@ -104,10 +117,18 @@ def test_a_killed_player_leaves_a_readable_recording(tmp_path):
     np.testing.assert_array_equal(found.frames[:10], first.frames[offset:offset + 10])
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_recorder_writes_what_it_has(tmp_path, how):
+@pytest.mark.parametrize(("how", "background"), [(signal.SIGINT, False), (signal.SIGTERM, False),
+                                                 pytest.param(signal.SIGTERM, True, marks=pytest.mark.skipif(
+                                                     os.name != "posix", reason="a habit of POSIX shells"))])
+def test_a_stopped_recorder_writes_what_it_has(tmp_path, how, background):
+    """A shell has `irai link record ... &` of a script ignore SIGINT; SIGTERM must end it all the same."""
     with ReplayServer(recording(), loop=True) as server:
-        recorder = started("record", f"127.0.0.1:{server.port}", "--out", tmp_path / "out.igs.mha")
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if background else None
+        try:
+            recorder = started("record", f"127.0.0.1:{server.port}", "--out", tmp_path / "out.igs.mha")
+        finally:
+            if background:
+                signal.signal(signal.SIGINT, before)
         wait_for_pixels(tmp_path, 5 * 600)
         recorder.send_signal(how)
         code, out, err = ended(recorder)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from IRAILib.geometry import InputError
 from IRAILib.images.sequences import read_sequence
+from IRAILib.link import record
 from IRAILib.link.messages import Image, TData, Tool, Transform
 from IRAILib.link.record import Recorder
 from IRAILib.link.record_pairing import pair
@@ -130,6 +136,36 @@ def test_a_full_disk_keeps_what_was_stored(tmp_path, monkeypatch):
     result = recorder.stop()
     assert result.frames == len(read_sequence(tmp_path / "a.igs.mha")) == 2
     assert "No space" in result.note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
+def test_a_full_disk_keeps_the_poses_too(tmp_path):
+    """The system itself refuses, in a process of its own: a file may grow to 12 kB and no further."""
+    script = """
+import resource, signal, sys
+import numpy as np
+from IRAILib.link.messages import Transform
+from IRAILib.link.record import Recorder
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+recorder = Recorder(None, sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, resource.RLIM_INFINITY))
+for number in range(1000):
+    matrix = np.eye(4)
+    matrix[0, 3] = number
+    recorder.take([Transform(matrix, device="ProbeToTracker", time_s=50.0 + number)])
+assert recorder.ended
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(recorder.poses, recorder.stop().note)
+"""
+    path = os.pathsep.join([str(Path(record.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.igs.mha")], capture_output=True, text=True,
+                          check=False, env={**os.environ, "PYTHONPATH": path}, timeout=60)
+    assert done.returncode == 0, done.stderr
+    count = int(done.stdout.split()[0])
+    assert count >= 12_000 // 128
+    assert "disk" in done.stdout
+    found = read_sequence(tmp_path / "a.igs.mha").transforms["ProbeToTracker"]
+    np.testing.assert_array_equal(found[:, 0, 3], np.arange(count))
 
 
 def test_a_place_in_no_named_frame_is_kept(tmp_path):

@@ -72,9 +72,12 @@ def replay(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"stopped at frame {server.frame_number + 1} of {len(sequence)}")
             return 130
+        skipped = server.status()["link"]["skipped"]
         if server.error:
             raise InputError(server.error)
         print(f"played {server.frames_played} frames, {server.rounds} whole rounds")
+    if skipped:
+        print(f"Check: {skipped} messages were left out because a client took them too slowly; newer ones came instead")
     return 0
 
 
@@ -118,7 +121,8 @@ def _record_until(recorder: Recorder, end_s: float, *, reconnect: bool) -> None:
 def _stored(recorder: Recorder) -> Recording:
     """Write the recording; impatience (a second Ctrl-C) doesn't lose it, and a full disk sends it elsewhere."""
     waiting = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if waiting else None
+    numbers = (signal.SIGINT, signal.SIGTERM) if waiting else ()
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
     try:
         return recorder.stop()
     except InputError:
@@ -128,8 +132,8 @@ def _stored(recorder: Recorder) -> Recording:
         return recorder.stop(elsewhere)
     finally:
         recorder.cancel()
-        if waiting:
-            signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _say_recording(recording: Recording) -> None:
@@ -207,13 +211,17 @@ def _wait_connected(client: LinkClient, wait_s: float) -> None:
         time.sleep(0.02)
 
 
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt  # and not SIGINT, which a shell has its background processes ignore
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Being ended by another program is like Ctrl-C: what was received is written first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, _interrupted)
     try:
         yield
     finally:

@@ -8,13 +8,13 @@ import uuid
 from array import array
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from ..geometry import InputError
 
 _POSE = struct.Struct("<16d")
+BATCH = 64 * _POSE.size
 MAX_TOOLS = 256
 MAX_WORDS = 4096  # different status words of a whole recording
 
@@ -81,7 +81,7 @@ class Spool:
         """Close and delete the temporary files."""
         for file in [getattr(self, "_pixels", None), *(pose.file for pose in self.poses.values())]:
             if file is not None:
-                with suppress(OSError):  # what it still held doesn't fit the disk, and is thrown away here anyway
+                with suppress(OSError):
                     file.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         for folder in self._made:  # those that a recording lies in now are not empty and stay
@@ -90,11 +90,15 @@ class Spool:
 
 
 class PoseSpool:
-    """The poses of one tool in the order of receipt; matrices on disk."""
+    """The poses of one tool in the order of receipt; matrices on disk, the newest few in memory.
+
+    Those are written by hand: on a full disk a buffered file loses what it holds.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file: BinaryIO = path.open("wb")
+        self.file = path.open("wb", buffering=0)
+        self._unwritten = bytearray()
         self.time_s = array("d")
         self._words = array("H")
         self._known: dict[str, int] = {}
@@ -102,18 +106,17 @@ class PoseSpool:
     def add(self, matrix: np.ndarray, status: str, time_s: float) -> None:
         if status not in self._known and len(self._known) >= MAX_WORDS:
             status = "UNKNOWN"
-        self.file.write(_POSE.pack(*np.asarray(matrix, dtype=np.float64).reshape(-1)))
+        self._unwritten += _POSE.pack(*np.asarray(matrix, dtype=np.float64).reshape(-1))
         self.time_s.append(time_s)
         self._words.append(self._known.setdefault(status, len(self._known)))
+        if len(self._unwritten) >= BATCH:
+            del self._unwritten[:self.file.write(self._unwritten)]
 
     def read(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """((n,) times, (n, 4, 4) matrices, statuses), sorted by time."""
-        with suppress(OSError):  # the disk is full: what is there counts
-            self.file.flush()
-        count = len(self.time_s)
-        matrices = np.fromfile(self.path, np.float64, 16 * count).reshape(-1, 4, 4)
-        count = min(count, len(matrices))
-        times = np.array(self.time_s[:count])
+        octets = self.path.read_bytes() + bytes(self._unwritten)
+        matrices = np.frombuffer(octets, np.float64).reshape(-1, 4, 4)
+        times = np.array(self.time_s)
         order = np.argsort(times, kind="stable")
         words = list(self._known)
         return times[order], matrices[order], [words[self._words[place]] for place in order]
