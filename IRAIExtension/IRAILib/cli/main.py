@@ -14,13 +14,13 @@ OK, BAD_INPUT, REFUSED, FAILED, INTERRUPTED = 0, 2, 3, 1, 130
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from . import ablation, demo, link, needle, register, segment, selftest
+    from . import ablation, demo, fusion, link, needle, register, segment, selftest
 
     parser = argparse.ArgumentParser(prog="irai", description=f"IRAI for interventional radiology. {RESEARCH_NOTICE}")
     parser.add_argument("--version", action="version", version=f"irai {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr, and show tracebacks")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (ablation, register, segment, needle, link, demo, selftest):
+    for module in (ablation, register, segment, needle, fusion, link, demo, selftest):
         module.add_parser(commands)
     return parser
 

@@ -31,6 +31,7 @@ class LandmarkRegistration:
         (NaN where too few others are left). outliers: names of points that don't go with the others. excluded: names
         of points the caller left out. fle_mm: localisation error that explains the residuals (rms, 3D), NaN when no
         residual is left over (thin plate, or no surplus of points).
+    source_mm, target_mm: (n, 3) moving and fixed points.
     """
 
     transform: Transform
@@ -43,6 +44,7 @@ class LandmarkRegistration:
     rms_mm: float
     fle_mm: float
     source_mm: np.ndarray
+    target_mm: np.ndarray
     targets: tuple[tuple[tuple[float, float, float], float], ...] = ()
     validated_on: str = VALIDATED_ON
 
@@ -75,9 +77,10 @@ class LandmarkRegistration:
         return plain({
             "kind": "landmarks", "model": self.kind, "units": "mm", "frame": to, "from_frame": of,
             f"{of}To{to}": matrix, "scale": None if matrix is None else float(np.cbrt(np.linalg.det(matrix[:3, :3]))),
-            "points": [{"name": name, "residual_mm": a, "left_out_mm": b, "used": bool(u), "outlier": name in
-                        self.outliers} for name, a, b, u in
-                       zip(self.names, self.residual_mm, self.left_out_mm, self.used, strict=True)],
+            "points": [{"name": name, "moving_mm": self.source_mm[n], "fixed_mm": self.target_mm[n],
+                        "residual_mm": self.residual_mm[n], "left_out_mm": self.left_out_mm[n],
+                        "used": bool(self.used[n]), "outlier": name in self.outliers}
+                       for n, name in enumerate(self.names)],
             "outliers": self.outliers, "excluded": self.excluded,
             "uncertainty": {"rms_mm": self.rms_mm, "fle_mm": self.fle_mm, "left_out_rms_mm": self.left_out_rms_mm,
                             "targets": [{"moving_mm": at, "tre_mm": error} for at, error in self.targets]},
@@ -113,7 +116,7 @@ def register_landmarks(moving_mm: object, fixed_mm: object, *, kind: str = "rigi
     fle = float("nan") if kind == "thin_plate" else localisation_error(residuals[used], kind)
     result = LandmarkRegistration(transform, kind, tuple(labels), distance, missed, outliers,
                                   tuple(label for label in labels if label in exclude),
-                                  float(np.sqrt((distance[used] ** 2).mean())), fle, source)
+                                  float(np.sqrt((distance[used] ** 2).mean())), fle, source, target)
     if targets_moving is None:
         return result
     at = check_points(targets_moving, 3, "targets")
