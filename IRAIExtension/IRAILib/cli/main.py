@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 
@@ -12,22 +13,27 @@ from ..geometry import CancelledError, InputError, IRAIError, RefusedError
 OK, BAD_INPUT, REFUSED, FAILED, INTERRUPTED = 0, 2, 3, 1, 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    from . import ablation, demo, fusion, link, needle, register, segment, selftest
+MODULES = ("ablation", "register", "segment", "needle", "fusion", "link", "demo", "selftest")
+ELSEWHERE = {"transform-points": "register"}
+"""Commands that don't stand in the module of their name."""
 
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line; only `command`'s part where that is known, so that a link starts in a blink."""
+    home = ELSEWHERE.get(command or "", command)
     parser = argparse.ArgumentParser(prog="irai", description=f"IRAI for interventional radiology. {RESEARCH_NOTICE}")
     parser.add_argument("--version", action="version", version=f"irai {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr, and show tracebacks")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (ablation, register, segment, needle, fusion, link, demo, selftest):
-        module.add_parser(commands)
+    for name in (home,) if home in MODULES else MODULES:
+        importlib.import_module(f".{name}", __package__).add_parser(commands)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns the exit status (argparse itself exits with 2 on a wrong option)."""
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR, format="%(name)s: %(message)s",
                         stream=sys.stderr)
     try:
