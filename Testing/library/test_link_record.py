@@ -12,9 +12,12 @@ import pytest
 from IRAILib.geometry import InputError
 from IRAILib.images.sequences import read_sequence
 from IRAILib.link import record
+from IRAILib.link.client import LinkClient
 from IRAILib.link.messages import Image, TData, Tool, Transform
-from IRAILib.link.record import Recorder
+from IRAILib.link.record import Recorder, record_options
 from IRAILib.link.record_pairing import pair
+from link_raw_peer import RawServer, transform, until
+from link_raw_peer import image as raw_image
 from scipy.spatial.transform import Rotation
 
 
@@ -110,6 +113,45 @@ def test_a_place_that_fails_at_the_end_loses_nothing(tmp_path):
     np.testing.assert_array_equal(read_sequence(tmp_path / "b.igs.mha").transforms["ProbeToTracker"],
                                   [pose(k) for k in range(3)])
     assert not place.exists()
+
+
+def test_two_devices_never_share_a_name(tmp_path):
+    recorder = Recorder(None, tmp_path / "a.igs.mha")
+    places = {"Probe-1": 1.0, "Probe 1": 2.0, "Probe1": 3.0, "": 4.0, "-": 5.0}
+    for device, place in places.items():
+        matrix = np.eye(4)
+        matrix[0, 3] = place
+        recorder.take([Transform(matrix, device=device, time_s=50.0)])
+    recorder.stop()
+    found = read_sequence(tmp_path / "a.igs.mha").transforms
+    assert {name: matrices[0, 0, 3] for name, matrices in found.items()} == {
+        "Probe1": 1, "Probe1_2": 2, "Probe1_3": 3, "Tool": 4, "Tool_2": 5}
+
+
+def test_a_clock_that_was_set_is_told(tmp_path):
+    recorder = Recorder(None, tmp_path / "a.igs.mha")
+    for number, time_s in enumerate((3600.0, 3600.1, 50.0, 50.1)):
+        one = image(number)
+        one.time_s = time_s
+        recorder.take([one])
+    result = recorder.stop()
+    assert result.frames == 4
+    assert "backwards in 1 place" in result.note
+
+
+def test_what_came_just_before_the_plug_was_pulled_is_recorded(tmp_path):
+    """All of it arrives in one piece with the end, before anybody could fetch it."""
+    sent = b"".join(transform("ProbeToTracker", number) + raw_image("Image", bytes([number]) * 48, (8, 6, 1))
+                    for number in range(40))
+    with RawServer() as server, LinkClient("127.0.0.1", server.port, **record_options()) as client:
+        peer = server.accept()
+        peer.sendall(sent + transform("ProbeToTracker")[:70])
+        peer.close()
+        assert until(lambda: client.status().errors == 1)
+        recorder = Recorder(client, tmp_path / "a.igs.mha").start()
+        assert until(lambda: recorder.frames == 40)
+        recorder.stop()
+    assert [int(frame[0, 0]) for frame in read_sequence(tmp_path / "a.igs.mha").frames] == list(range(40))
 
 
 def test_tools_of_tracking_data_and_the_limit(tmp_path):

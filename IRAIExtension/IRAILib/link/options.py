@@ -45,6 +45,8 @@ class LinkOptions:
             dropped, counted and told in the status, because the newest says what is true now. Sent: `send` answers
             False.
         fifo_types: further message types, or (type, device) pairs, whose order matters.
+        keep_queued: after a loss, poses and images of `fifo_types` that were received and not fetched yet are still
+            given: for a recorder, to which they are no less true than those before. Never for a display.
         stall_s: a message that began must go on within so many seconds (a header must be whole by then).
         send_stall_s: a peer that takes no byte for so long, while bytes wait for it, is cut off.
         silence_s: a peer that says nothing for so long is cut off; None never (a lost tool is silence).
@@ -64,6 +66,7 @@ class LinkOptions:
     fifo_length: int = 1024
     fifo_bytes: int = 64 << 20
     fifo_types: frozenset[str | tuple[str, str]] = frozenset()
+    keep_queued: bool = False
     stall_s: float = 2.0
     send_stall_s: float = 5.0
     silence_s: float | None = None

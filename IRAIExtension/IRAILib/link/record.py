@@ -32,7 +32,7 @@ NOT_FIELDS = {"TransformStatus", "TransformValid", "Timestamp", "IGTL_DEVICE_NAM
 
 def record_options() -> dict[str, Any]:
     """Options of the LinkClient that a Recorder listens to: every message counts, none gives way to a newer one."""
-    return {"fifo_types": RECORDED, "fifo_length": 16384, "fifo_bytes": 512 << 20}
+    return {"fifo_types": RECORDED, "fifo_length": 16384, "fifo_bytes": 512 << 20, "keep_queued": True}
 
 
 @dataclass
@@ -80,6 +80,7 @@ class Recorder:
         self._listen = listen
         self._spool = Spool(self.path)
         self._device = ""
+        self._names: dict[str, str] = {}  # in the file, by device
         self._pixel_bytes = 0
         self._spacing = (1.0, 1.0)
         self._lock = threading.Lock()
@@ -207,15 +208,24 @@ class Recorder:
                        float(time_s))
 
     def _pose(self, device: str, matrix: np.ndarray, status: str, time_s: float) -> None:
-        name = "".join(letter for letter in device if letter.isalnum() or letter == "_") or "Tool"
+        name = self._names.get(device) or self._new_name(device)
         matrix, status = np.asarray(matrix, dtype=np.float64), " ".join(status.split()) or "UNKNOWN"
         try:
             checked_matrix(matrix, name)
         except InputError:  # nobody may take it for a pose, whatever its sender says
             status = "INVALID" if status == OK else status
             matrix = matrix if np.isfinite(matrix).all() else np.eye(4)
-        if not self._spool.add_pose(name, matrix, status, time_s):
+        if self._spool.add_pose(name, matrix, status, time_s):
+            self._names[device] = name
+        else:
             self._skip("poses of too many tools")
+
+    def _new_name(self, device: str) -> str:
+        """A name that a field of the file can have; two devices never share one."""
+        plain = "".join(letter for letter in device if letter.isalnum() or letter == "_") or "Tool"
+        taken = set(self._names.values())
+        return next(name for name in (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 3)))
+                    if name not in taken)
 
     def _take_image(self, message: Image, time_s: float) -> None:
         base, _, frame = message.device.partition("_")
@@ -262,6 +272,10 @@ class Recorder:
             stamps = np.unique(np.concatenate([times for times, _, _ in poses.values()])) if poses else np.zeros(0)
             times = stamps[np.concatenate([[True], np.diff(stamps) > 1e-6])] if len(stamps) else stamps
             fields = [{"ImageStatus": "INVALID"}] * len(times)
+        backwards = int((np.diff(times) < 0).sum())
+        if backwards:
+            self.note = "; ".join(filter(None, (self.note, f"the sender's time stamps run backwards in {backwards} "
+                                                "place(s): its clock was set, or some messages carry no time")))
         if not len(times):
             why = f" ({self.client.status().last_error})" if self.client and self.client.status().last_error else ""
             raise InputError(f"{self.path}: nothing was recorded: no image and no pose arrived{why}")

@@ -105,11 +105,14 @@ class Inbox:
 
     def forget_poses(self) -> None:
         """The connection is gone: no pose and no image of it is given any more. Texts (STATUS, STRING, COMMAND ...)
-        stay to be fetched, so that the last word of a peer, an emergency perhaps, is heard."""
+        stay to be fetched, so that the last word of a peer, an emergency perhaps, is heard; of a recorder all that
+        is queued (`keep_queued`)."""
         with self._lock:
             self._slots.clear()
             self._fresh.clear()
             self._slot_bytes = 0
+            if self._options.keep_queued:
+                return
             self._queue = deque(entry for entry in self._queue if entry[1] not in POSE_TYPES)
             self._queue_bytes = sum(entry[4] for entry in self._queue)
 
