@@ -150,7 +150,7 @@ def test_what_came_just_before_the_plug_was_pulled_is_recorded(tmp_path):
         assert until(lambda: client.status().errors == 1)
         recorder = Recorder(client, tmp_path / "a.igs.mha").start()
         assert until(lambda: recorder.frames == 40)
-        recorder.stop()
+        assert "after 40 images" in recorder.stop().note
     assert [int(frame[0, 0]) for frame in read_sequence(tmp_path / "a.igs.mha").frames] == list(range(40))
 
 

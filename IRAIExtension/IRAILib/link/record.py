@@ -183,6 +183,10 @@ class Recorder:
         status = client.status()
         losses = status.connects - (status.state is LinkState.CONNECTED)
         if losses > self.losses:
+            late = client.drain()  # it came before the end, and the note counts it
+            self.take(late)
+            if self._listen is not None and late:
+                self._listen(late)
             self.note = f"the peer was lost after {self.frames} images: {status.last_error or 'it closed the link'}"
             self.losses = losses
 
