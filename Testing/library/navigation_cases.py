@@ -88,6 +88,6 @@ def write_config(path, phantom: Phantom) -> None:
         front, back = (" ".join(str(v) for v in a[n, w]) for a in (phantom.front, phantom.back))
         return f'<Wire Name="{WIRES[n][w]}" EndPointFront="{front}" EndPointBack="{back}"/>'
     patterns = "".join(f'<Pattern Type="NWire">{"".join(ends(n, w) for w in range(3))}</Pattern>' for n in range(3))
-    path.write_text('<PlusConfiguration><CoordinateDefinitions><Transform From="Phantom" To="Reference" Matrix="1 0 0 0 '
-                    '0 1 0 0 0 0 1 0 0 0 0 1"/></CoordinateDefinitions><PhantomDefinition><Geometry>' + patterns +
+    path.write_text('<PlusConfiguration><CoordinateDefinitions><Transform From="Phantom" To="Reference" Matrix="1 0 0 '
+                    '0 0 1 0 0 0 0 1 0 0 0 0 1"/></CoordinateDefinitions><PhantomDefinition><Geometry>' + patterns +
                     "</Geometry></PhantomDefinition></PlusConfiguration>")

@@ -152,7 +152,7 @@ def segmented(source: Path, points: Path | None, patterns: list[NPattern]) -> tu
             raise InputError(f"{points}: row {n + 1} names the wire '{wire}'; the phantom has {', '.join(names)}")
         dots[_frame(row, points, n, len(sequence)), names.index(wire)] = (number(row, "x", points, n),
                                                                          number(row, "y", points, n))
-    seen = np.nonzero(np.isfinite(dots).all(axis=2).any(axis=1))[0]
+    seen = np.nonzero(np.isfinite(dots).all(axis=2).max(axis=1))[0]
     size = None if sequence.frames is None else (sequence.frames.shape[2], sequence.frames.shape[1])
     poses = {name: matrices[seen] for name, matrices in sequence.transforms.items()}
     valid = {name: sequence.valid(name)[seen] for name in sequence.transforms}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from .poses import check_points, plain
 
 OUTLIER_CHANCE = 0.01
 FLOOR_MM = 0.05
+FEWEST_KEPT, MAX_STARTS, CONCENTRATIONS = 4, 120, 3
 MIN_OFF_LINE_SHARE = 0.05
 MIN_OFF_LINE_MM = 2.0
 DUPLICATE_MM = 0.5
@@ -51,7 +54,7 @@ class LandmarkRegistration:
     @property
     def used(self) -> np.ndarray:
         """(n,) bool: the points of the fit."""
-        return np.array([name not in self.excluded for name in self.names])
+        return np.array([name not in self.excluded for name in self.names], bool)
 
     @property
     def left_out_rms_mm(self) -> float:
@@ -103,7 +106,7 @@ def register_landmarks(moving_mm: object, fixed_mm: object, *, kind: str = "rigi
     Source: Arun 1987, Umeyama 1991, Bookstein 1989; F test on leave-one-out errors for outliers.
     """
     source, target, labels = _check(moving_mm, fixed_mm, kind, names, exclude)
-    used = np.array([label not in exclude for label in labels])
+    used = np.array([label not in exclude for label in labels], bool)
     _check_places(source[used], target[used], [label for label, u in zip(labels, used, strict=True) if u], kind)
     transform = fit(source[used], target[used], kind, fixed, moving)
     residuals = transform.apply(source) - target
@@ -171,25 +174,40 @@ def _rms(source: np.ndarray, target: np.ndarray, mirrored: bool) -> float:
 
 
 def _outliers(source, target, used, kind: str, labels: list[str]) -> tuple[str, ...]:
-    """Names of points that the fit to the others misses by more than those others' errors allow, worst first."""
+    """Names of points that the fit to the others misses by more than those others' errors allow, worst first.
+
+    For one, two, ... points out (a third at most): the best fit of the rest over many small starts, then an F test of
+    each of the others; the largest group of which every point fails counts.
+    """
     from scipy import stats
 
     inside = np.nonzero(used)[0]
-    found: list[int] = []
-    while len(inside) >= 5 and len(found) < used.sum() / 3:
-        worst, least = -1, OUTLIER_CHANCE / len(inside)
-        for number in inside:
-            rest = inside[inside != number]
-            matrix = linear_fit(source[rest], target[rest], scaled=kind == "similarity")
-            error = source[[number, *rest]] @ matrix[:3, :3].T + matrix[:3, 3] - target[[number, *rest]]
-            free = error[1:].size - UNKNOWNS[kind]
-            fle = max(localisation_error(error[1:], kind), FLOOR_MM)
-            spread = fle**2 * (1 + error_factor(source[rest], source[number], kind)[0] ** 2)
-            chance = float(stats.f.sf((error[0] ** 2).sum() / spread, 3, free))
-            if chance < least:
-                worst, least = int(number), chance
-        if worst < 0:
-            break
-        found.append(worst)
-        inside = inside[inside != worst]
-    return tuple(labels[n] for n in found)
+    x, y, scaled = source[inside], target[inside], kind == "similarity"
+    count, found = len(inside), []
+    starts = list(combinations(range(count), 3)) if comb(count, 3) <= MAX_STARTS else [
+        tuple(np.random.default_rng(n).choice(count, 3, replace=False)) for n in range(MAX_STARTS)]
+    for out in range(1, min(count // 3, count - FEWEST_KEPT) + 1):
+        rest = _best_rest(x, y, scaled, count - out, starts)
+        matrix = linear_fit(x[rest], y[rest], scaled=scaled)
+        error = x @ matrix[:3, :3].T + matrix[:3, 3] - y
+        others = np.setdiff1d(np.arange(count), rest)
+        fle = max(localisation_error(error[rest], kind), FLOOR_MM)
+        spread = fle**2 * (1 + error_factor(x[rest], x[others], kind) ** 2)
+        chances = stats.f.sf((error[others] ** 2).sum(axis=1) / spread, 3, 3 * len(rest) - UNKNOWNS[kind])
+        if (chances < OUTLIER_CHANCE / comb(count, out)).all():
+            found = others[np.argsort(chances)].tolist()
+    return tuple(labels[inside[n]] for n in found)
+
+
+def _best_rest(x: np.ndarray, y: np.ndarray, scaled: bool, keep: int, starts: list[tuple[int, ...]]) -> np.ndarray:
+    """Numbers of the `keep` points that one map fits best (least trimmed squares by concentration)."""
+    best, least = np.arange(keep), np.inf
+    for start in starts:
+        chosen = np.array(start)
+        for _ in range(CONCENTRATIONS):
+            matrix = linear_fit(x[chosen], y[chosen], scaled=scaled)
+            squared = ((x @ matrix[:3, :3].T + matrix[:3, 3] - y) ** 2).sum(axis=1)
+            chosen = np.argpartition(squared, keep - 1)[:keep]
+        if squared[chosen].sum() < least:
+            best, least = np.sort(chosen), float(squared[chosen].sum())
+    return best

@@ -73,7 +73,8 @@ def _line(picture: np.ndarray, x: np.ndarray, pairs: np.ndarray) -> tuple[float,
     before, here, after = smooth[at - 1, across], smooth[at, across], smooth[at + 1, across]
     curve = before - 2 * here + after
     rows = at + np.where(curve < 0, 0.5 * (before - after) / np.where(curve < 0, curve, 1.0), 0.0)
-    first, second = pairs[usable[pairs].all(axis=1) & (np.abs(x[pairs[:, 0]] - x[pairs[:, 1]]) > 1)].T
+    good = pairs[usable[pairs].all(axis=1) & (np.abs(x[pairs[:, 0]] - x[pairs[:, 1]]) > 1)]
+    first, second = good[:, 0], good[:, 1]
     if len(first) == 0:
         return None
     slopes = (rows[second] - rows[first]) / (x[second] - x[first])

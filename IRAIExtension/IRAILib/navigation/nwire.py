@@ -68,7 +68,8 @@ def middle_points(points_px: np.ndarray, patterns: Sequence[NPattern]) -> np.nda
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.linalg.norm(m - a, axis=1) / span
             off = np.abs((b - a)[:, 0] * (m - a)[:, 1] - (b - a)[:, 1] * (m - a)[:, 0]) / span**2
-            good = (off <= MAX_OFF_LINE_SHARE) & (ratio < 1.0)
+            between = ((m - a) * (b - a)).sum(axis=1) > 0
+            good = (off <= MAX_OFF_LINE_SHARE) & (ratio < 1.0) & between
         out[:, number] = first + ratio[:, None] * (last - first)
         out[~good, number] = np.nan
     return out

@@ -17,6 +17,7 @@ MAX_OUTLIER_SHARE = 0.4
 OUTLIER_SIGMAS = 3.0
 FLOOR_MM = 1e-6
 TRIALS, TRIAL_POSES = 100, 6
+RIDGE = 1e-9
 VALIDATED_ON = ("simulated poses with known tip and noise; a recorded optical stylus of the PLUS test data whose tip "
                 "was calibrated by fCal")
 
@@ -145,15 +146,22 @@ def _residuals(poses: np.ndarray, solution: np.ndarray) -> np.ndarray:
 
 
 def _consensus(poses: np.ndarray) -> np.ndarray:
-    """(n,) bool: poses that the fit with the least median distance, of many small ones, agrees with."""
+    """(n,) bool: poses that the fit with the least median distance, of many small ones and the full one,
+    agrees with.
+    """
+    rotations, shifts = poses[:, :3, :3], poses[:, :3, 3]
+    turned = np.swapaxes(rotations, 1, 2)
+    squares = np.tile(np.eye(6), (len(poses), 1, 1))  # of every pose's three equations, summed up below
+    squares[:, :3, 3:], squares[:, 3:, :3] = -turned, -rotations
+    right = np.concatenate([-(turned @ shifts[:, :, None])[:, :, 0], shifts], axis=1)
     random = np.random.default_rng(1)
-    count = len(poses)
-    best, least = np.ones(count, bool), np.inf
-    for trial in range(TRIALS + 1):
-        chosen = np.arange(count) if trial == 0 else random.choice(count, TRIAL_POSES, replace=False)
-        distance = np.linalg.norm(_residuals(poses, _solve(poses[chosen])[0]), axis=1)
-        median = float(np.median(distance))
-        if median < least:
-            scale = max(1.4826 * median, FLOOR_MM)
-            least, best = median, distance <= OUTLIER_SIGMAS * scale
-    return best if best.sum() >= MIN_POSES else np.ones(count, bool)
+    chosen = random.random((TRIALS, len(poses))).argpartition(TRIAL_POSES - 1, axis=1)[:, :TRIAL_POSES]
+    systems = np.concatenate([squares[chosen].sum(axis=1), squares.sum(axis=0)[None]])
+    sums = np.concatenate([right[chosen].sum(axis=1), right.sum(axis=0)[None]])
+    found = np.linalg.solve(systems + RIDGE * np.eye(6), sums[:, :, None])[:, :, 0]
+    misses = np.einsum("nij,tj->tni", rotations, found[:, :3]) + shifts - found[:, None, 3:]
+    distance = np.linalg.norm(misses, axis=2)
+    medians = np.median(distance, axis=1)
+    best = int(medians.argmin())
+    inside = distance[best] <= OUTLIER_SIGMAS * max(1.4826 * medians[best], FLOOR_MM)
+    return inside if inside.sum() >= MIN_POSES else np.ones(len(poses), bool)
