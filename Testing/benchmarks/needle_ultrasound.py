@@ -25,7 +25,8 @@ from IRAILib.needle.ultrasound.classical import ClassicalDetector
 from IRAILib.needle.ultrasound.lines import line_pieces, refine_line, ridge_image
 from IRAILib.needle.ultrasound.region import grey_frames
 
-SIMULATED, PYMUST_WITH, PYMUST_WITHOUT = 400, 12, 6
+SIMULATED, PYMUST_WITH, PYMUST_WITHOUT = 320, 12, 6
+IN_PLANE = 0.5
 RIGHT_MM, RIGHT_DEG = 5.0, 10.0  # a found needle counts as the needle when its tip and angle lie this near
 RIGHT_PART = 0.1  # the same without a scale: part of the picture's diagonal
 STACK = 4
@@ -39,7 +40,7 @@ class Case:
     tip: np.ndarray | None = None
     direction: np.ndarray | None = None
     mm_per_px: float | None = None
-    counted: bool = True  # a detector is expected to find it
+    counted: bool = True  # a detector is expected to give its tip
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Tally:
     right: int = 0
     wrong: int = 0
     expected: int = 0
+    uncounted: int = 0  # needles whose tip nobody is expected to give
     free: int = 0
     alarms: int = 0
     alarms_tracked: int | None = None
@@ -62,7 +64,9 @@ class Tally:
             return "-" if value is None else text.format(value)
 
         tip = f"{np.median(self.tip):.2f} / {np.percentile(self.tip, 95):.2f} {self.unit}" if self.tip else "-"
-        found = self.right + self.wrong
+        found = self.right + self.wrong + (self.alarms if self.expected else 0)
+        if self.uncounted:
+            tip = f"given in {len(self.tip)} of {self.uncounted}" + (f": {tip}" if self.tip else "")
         tracked = "-" if self.alarms_tracked is None else f"{self.alarms_tracked} of {self.free}"
         ms = np.percentile(np.array(self.seconds) * 1e3, [50, 95]) if self.seconds else (np.nan, np.nan)
         return (f"| {source} | {detector} | {self.expected} | {tip} | "
@@ -82,18 +86,22 @@ def judged(tally: Tally, case: Case, found: FrameDetection) -> None:
     tally.expected += case.counted
     if case.mm_per_px is None:
         tally.unit = "px"
-    if not found.found or found.tip_px is None or found.direction is None:
+    tally.uncounted += not case.counted
+    out = found.in_plane is not None and found.in_plane < IN_PLANE  # a needle, but not its tip
+    if not found.found or found.tip_px is None or found.direction is None or out:
         return
     distance = float(np.linalg.norm(found.tip_px - case.tip)) * (case.mm_per_px or 1.0)
     angle = float(np.degrees(np.arccos(np.clip(found.direction @ case.direction, -1, 1))))
+    if not case.counted:
+        tally.tip.append(distance)
+        return
     limit = RIGHT_MM if case.mm_per_px else RIGHT_PART * float(np.hypot(*case.frames.shape[1:]))
     if distance <= limit and angle <= RIGHT_DEG:
-        if case.counted:
-            tally.right += 1
-            tally.tip.append(distance)
-            tally.angle.append(angle)
-    elif case.counted:
+        tally.right += 1
+    else:
         tally.wrong += 1
+    tally.tip.append(distance)
+    tally.angle.append(angle)
 
 
 def measured(detector: Detector, cases: list[Case], tally: Tally) -> None:
@@ -125,31 +133,29 @@ def streamed(detector: Detector, frames: np.ndarray, tally: Tally) -> None:
 
 
 @cache
-def _simulated() -> tuple[tuple[Case, float | None], ...]:
-    """Cases of our own simulator's held-out domain, each with how much of shaft and tip can be seen; None: free."""
+def _simulated() -> dict[str, list[Case]]:
+    """Cases of our own simulator's held-out domain by what an observer can see of the needle."""
     from IRAILib.needle.ultrasound.simulator import simulate_sequence
 
-    cases = []
+    groups: dict[str, list[Case]] = {name: [] for name in ("all", "80", "50", "20", "unclear", "away")}
     for seed in range(700000, 700000 + SIMULATED):
-        sequence = simulate_sequence(STACK, seed, domain="held-out")
+        sequence = simulate_sequence(STACK, seed, domain="held-out", judge_all=False)
         truth = sequence.truth[-1]
-        if not truth.present or truth.tip_px is None or truth.visible is None:
-            cases.append((Case(sequence.frames, mm_per_px=sequence.mm_per_px), None))
+        case = Case(sequence.frames, truth.tip_px, truth.direction, sequence.mm_per_px, truth.counted)
+        if not truth.present:
+            groups["all"].append(case)
         elif truth.counted:
-            end = float(np.mean(truth.visible[-max(len(truth.visible) // 5, 1):]))
-            case = Case(sequence.frames, truth.tip_px, truth.direction, sequence.mm_per_px)
-            cases.append((case, min(truth.visible_fraction, end)))
-    return tuple(cases)
+            seen = truth.visible_fraction
+            groups["all"].append(case)
+            groups["80" if seen >= 0.8 else "50" if seen >= 0.5 else "20"].append(case)
+        else:
+            groups["unclear" if truth.unclear else "away"].append(case)
+    return groups
 
 
-def held_out(least: float, most: float) -> list[Case]:
-    """Needles of which so much is seen: the smaller of the visible parts of the shaft and of its last fifth.
-
-    Other seeds, another part of the CT and shifted ranges; tips outside the picture or plane are left out. The
-    frames without a needle come with the first group.
-    """
-    return [case for case, seen in _simulated()
-            if (seen is None and most >= 1) or (seen is not None and least <= seen and (seen < most or most >= 1))]
+def held_out(group: str) -> list[Case]:
+    """Other seeds, another part of the CT and shifted ranges than those of the training; see `_simulated`."""
+    return _simulated()[group]
 
 
 def second_simulator() -> list[Case]:
@@ -263,9 +269,12 @@ def detectors() -> tuple[dict[str, Detector], list[str]]:
 def run(data: Path) -> list[str]:
     """Lines of the section."""
     known, remarks = detectors()
-    own = "own simulator, held-out domain, of shaft and end"
-    groups = [(f"{own} at least 80 % visible", lambda: held_out(0.8, 1.0)),
-              (f"{own} 50 to 80 %", lambda: held_out(0.5, 0.8)), (f"{own} under 50 %", lambda: held_out(0.0, 0.5)),
+    own = "own simulator, held-out domain"
+    groups = [(f"{own}, all counted needles and frames without one", lambda: held_out("all")),
+              (f"{own}, shaft at least 80 % visible", lambda: held_out("80")),
+              (f"{own}, 50 to 80 %", lambda: held_out("50")), (f"{own}, 20 to 50 %", lambda: held_out("20")),
+              (f"{own}, an observer could not tell", lambda: held_out("unclear")),
+              (f"{own}, tip out of plane or picture", lambda: held_out("away")),
               ("pymust, second simulator", second_simulator),
               ("real: GE linear probe", lambda: ge_frame(data)),
               ("real: two panels of a figure, curved array", lambda: figure_panels(data)),
@@ -292,10 +301,13 @@ def run(data: Path) -> list[str]:
     if data.is_dir():
         remarks += water_tank(data, known["classical"])
     return [*lines, "", f"Right: tip within {RIGHT_MM:.0f} mm (without a scale: {RIGHT_PART:.0%} of the picture's "
-            f"diagonal) and within {RIGHT_DEG:.0f} degrees; errors are those of right needles, misses stand in the "
-            "recall. Simulated needles out of the plane or the picture, or less than a fifth visible, are not counted; "
-            "visible is an echo 1.6 times its surroundings. The weights of the classical detector were set by hand on "
-            "the simulator's training domain and on some of these real frames: its figures on those are no test.", "",
+            f"diagonal) and within {RIGHT_DEG:.0f} degrees; errors are those of all tips given for counted needles, "
+            "right or wrong. A needle of our simulator is counted when a careful observer could see shaft and tip in "
+            "the picture (needle/ultrasound/simulator_visibility.py: contrast and d' against the same picture without "
+            "the needle); of the others it is told how often a tip was given all the same, and how far off. A false "
+            "alarm is a needle said to be seen, with or without a tip. The weights of the classical detector were set "
+            "by hand on the simulator's training domain and on some of these real frames: its figures on those are no "
+            "test.", "",
             *remarks]
 
 
