@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ct.curve import Curve, fit_points
+from ..ct.curve import Curve
+from .fit import fitted
 from .tubes import Tubes
 from .work import Work
 
@@ -14,13 +15,15 @@ TOLERANCE_MM = 2.8
 ALIGNED = 0.92
 """A cell supports a line when its own direction agrees this well (cosine)."""
 GAP_MM = 9.0
-HYPOTHESES, EXAMINED, MOST_TRIES, MOST_TRIES_FLAT = 600, 40, 18, 5
+HYPOTHESES, EXAMINED, MOST_TRIES, MOST_TRIES_FLAT = 600, 24, 18, 3
 STEP_MM = 1.5
 RADII_MM = np.arange(0.0, 9.1, 1.0)
 ANGLES = 16
 CORE_MM, BESIDE_MM = 1.5, (6.5, 9.0)
 """The void's middle, and the tissue that it is compared with."""
 LEAST_DARK = 0.3
+WIDE_MM, REACH_OF_RADIUS, LEAST_REACH_MM = 5.0, 1.2, 2.5
+"""Round the axis the middle of the void is looked for: at first, and, of its radius, once the axis is about right."""
 LEAST_BESIDE = 0.3
 """Relative signal beside the void; where it is lower, there is air."""
 SEED = 20261
@@ -51,19 +54,21 @@ class Line:
     roundness: float
 
 
-def find_lines(work: Work, tubes: Tubes, min_length_mm: float, most: int, accept) -> list[Line]:
-    """Lines that `accept(line)` takes, best supported first, at most `most`."""
+def find_lines(work: Work, tubes: Tubes, min_length_mm: float, most: int, accept,
+               beyond_mm: float = np.inf, tries: int = MOST_TRIES) -> list[Line]:
+    """Lines that `accept(line)` takes, best supported first, at most `most`, of so many tries; `beyond_mm`: see
+    `followed`."""
     runs = Runs(tubes, min_length_mm)
     left = np.ones(len(tubes.points), bool)
     found: list[Line] = []
-    for _ in range(MOST_TRIES_FLAT if work.flat else MOST_TRIES):
+    for _ in range(MOST_TRIES_FLAT if work.flat else tries):
         member = runs.best(left) if len(found) < most else None
         if member is None:
             break
         left[member] = False
-        line = followed(work, tubes.points[member], tubes.strength[member], min_length_mm)
+        line = followed(work, tubes.points[member], tubes.strength[member], min_length_mm, beyond_mm)
         if line is not None and accept(line):
-            if all(_apart(line.curve, other.curve) for other in found):
+            if all(apart(line.curve, other.curve) for other in found):
                 found.append(line)
             t, offset = line.curve.local(tubes.points)
             near = (t > line.curve.ends[0] - 5.0) & (t < line.curve.ends[1] + 5.0)
@@ -118,28 +123,33 @@ def _longest_run(t: np.ndarray, gap: float) -> np.ndarray:
     return max(parts, key=lambda part: t[part[-1]] - t[part[0]])
 
 
-def _apart(curve: Curve, other: Curve) -> bool:
+def apart(curve: Curve, other: Curve) -> bool:
     """Whether less than half of the curve lies on the other one."""
     t, offset = other.local(curve.points(np.linspace(*curve.ends, 20)))
     on = (np.linalg.norm(offset, axis=1) < 4.0) & (t > other.ends[0] - 3.0) & (t < other.ends[1] + 3.0)
     return float(on.mean()) < 0.5
 
 
-def followed(work: Work, points: np.ndarray, weights: np.ndarray, min_length_mm: float) -> Line | None:
-    """The void round a run of cells as a curve; None where it comes to nothing."""
-    curve = fit_points(points, weights, (1, 1))
+def followed(work: Work, points: np.ndarray, weights: np.ndarray, min_length_mm: float,
+             beyond_mm: float = np.inf) -> Line | None:
+    """The void round a run of cells as a curve, up to `beyond_mm` past its first and last cell; None where it comes to
+    nothing."""
+    curve = fitted(points, weights)
     spread = np.inf
     for turn in range(5):
-        curve, spread = _centred(work, curve, straight=turn < 2)
+        curve = _centred(work, curve, straight=turn < 2)[0]
         ends = _ends(work, curve)
+        if ends is not None and np.isfinite(beyond_mm):
+            t = curve.local(points)[0]
+            ends = max(ends[0], float(t.min()) - beyond_mm), min(ends[1], float(t.max()) + beyond_mm)
         if ends is None or ends[1] - ends[0] < 0.6 * min_length_mm:
             return None
         moved = max(abs(ends[0] - curve.ends[0]), abs(ends[1] - curve.ends[1]))
         curve = Curve(curve.origin, curve.axes, curve.across, curve.scale, ends)
         if turn >= 3 and moved < 0.5:
             break
-    curve, spread = _centred(work, curve, straight=False)
-    return _measured(work, curve, spread)
+    spread = _centred(work, curve, straight=False, wide=True)[1]
+    return _measured(work, _centred(work, curve, straight=False)[0], spread)
 
 
 @dataclass(frozen=True)
@@ -172,9 +182,17 @@ def discs(work: Work, curve: Curve, t: np.ndarray) -> Discs:
     ring = values[:, (radius >= BESIDE_MM[0]) & (radius <= BESIDE_MM[1])]
     beside = np.full(len(t), 1.0)
     seen = np.isfinite(ring).sum(axis=1) > 3
-    beside[seen] = np.nanmedian(ring[seen], axis=1)
+    beside[seen] = _median(ring[seen])
     values = np.where(np.isfinite(values), values, beside[:, None])
     return Discs(t, across, area, values, np.maximum(beside, 0.05))
+
+
+def _median(rows: np.ndarray) -> np.ndarray:
+    """(n,) median of each row; NaN is left out."""
+    count = np.isfinite(rows).sum(axis=1)
+    rows = np.sort(rows, axis=1)
+    n = np.arange(len(rows))
+    return 0.5 * (rows[n, (count - 1) // 2] + rows[n, count // 2])
 
 
 def _spots(flat: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -190,12 +208,12 @@ def _spots(flat: bool) -> tuple[np.ndarray, np.ndarray]:
                                    np.repeat(RADII_MM[1:], ANGLES) * width * 2.0 * np.pi / ANGLES])
 
 
-def _centred(work: Work, curve: Curve, straight: bool) -> tuple[Curve, float]:
+def _centred(work: Work, curve: Curve, straight: bool, wide: bool = False) -> tuple[Curve, float]:
     """The curve through the middles of the void, and the spread of those about it (mm)."""
     low, high = curve.ends
     t = np.linspace(low, high, max(6, int((high - low) / STEP_MM)))
     d = discs(work, curve, t)
-    taper = np.clip(1.5 - d.radius / 5.0, 0.0, 1.0)
+    taper = np.clip(1.5 - d.radius / (WIDE_MM if straight or wide else _reach(d)), 0.0, 1.0)
     weight = np.clip(d.dark - LEAST_DARK, 0.0, None) * (d.area * taper)
     total = weight.sum(axis=1)
     use = total > 0.25 * np.median(total) + 1e-6
@@ -205,23 +223,18 @@ def _centred(work: Work, curve: Curve, straight: bool) -> tuple[Curve, float]:
     points = curve.points(t[use]) + middle @ curve.axes[1:]
     trust = np.minimum(total[use], 1.5 * np.median(total[use]))
     for _ in range(3):
-        new = fit_points(points, trust, (1, 1))
-        if not straight and high - low > 30.0:
-            new = _bent(points, trust, new)
+        new = fitted(points, trust, not straight and high - low > 30.0, curve.axes[0])
         rest = np.linalg.norm(new.local(points)[1], axis=1)
         scale = np.median(rest) + 0.1
         trust = trust / (1.0 + (rest / (3.0 * scale)) ** 4)
-    new = new if new.axes[0] @ curve.axes[0] > 0 else fit_points(points[::-1], trust[::-1], (1, 1))
     return new, float(np.sqrt(np.average(rest**2 / 2.0, weights=trust)))
 
 
-def _bent(points: np.ndarray, trust: np.ndarray, straight: Curve) -> Curve:
-    """A parabola where the middles ask for one (Bayesian information, neighbours counted as half a sample)."""
-    bent = fit_points(points, trust, (2, 2))
-    count = len(points) / 2.0
-    before, after = (float(np.average((c.local(points)[1] ** 2).sum(axis=1), weights=trust)) + 0.03
-                     for c in (straight, bent))
-    return bent if count * np.log(before / after) > 2.0 * np.log(max(count, 2.0)) + 3.0 else straight
+def _reach(d: Discs) -> float:
+    """mm from the axis within which the void's middle is looked for: what lies beside it mustn't pull."""
+    area = (d.dark > 0.5) @ np.where(d.radius < 6.5, d.area, 0.0)
+    radius = float(np.median(area / 2.0 if len(d.area) < 2 * ANGLES else np.sqrt(area / np.pi)))
+    return float(np.clip(REACH_OF_RADIUS * radius, LEAST_REACH_MM, WIDE_MM))
 
 
 def profile(work: Work, curve: Curve, t: np.ndarray) -> tuple[np.ndarray, Discs]:

@@ -23,6 +23,8 @@ MOST_SIGNAL = 0.8
 NEIGHBOURHOOD_MM, LEAST_AROUND = 9.0, 0.45
 """Mean signal within so many mm: beside air and in large cavities there is nothing to be dark against."""
 MOST_CELLS, MOST_CELLS_FLAT = 9000, 1500
+LEAST_MARKED, MARKED_SIGMA_CELLS = 0.2, 1.2
+"""Probability from which the network's cells are taken up, and their smoothing."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,31 @@ def find_tubes(work: Work, inside: np.ndarray | None = None) -> Tubes:
     if parts:
         best = Tubes(*(np.concatenate([getattr(p, name) for p in parts])
                        for name in ("points", "strength", "direction")))
-    if inside is not None and len(best.points):
-        index = np.rint(best.points / work.spacing).astype(int)[:, ::-1]
-        best = best.part(inside[tuple(np.clip(index, 0, np.array(inside.shape) - 1).T)])
+    best = _within(work, best, inside)
     if len(best.points):
         best = Tubes(best.points, best.strength * (0.2 + _continued(work, best)), best.direction)
     most = MOST_CELLS_FLAT if flat else MOST_CELLS
     if len(best.points) > most:
         best = best.part(np.argpartition(-best.strength, most)[:most])
     return best
+
+
+def tubes_of(work: Work, shaft: np.ndarray, inside: np.ndarray | None = None) -> Tubes:
+    """The cells that the network marks (`shaft`, (K, J, I) probability), with the way that the marked tube runs."""
+    smooth = 1.0 - ndimage.gaussian_filter(shaft, MARKED_SIGMA_CELLS, truncate=2.5)
+    index = np.argwhere(shaft > LEAST_MARKED)
+    if not len(index):
+        return Tubes(np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
+    tubes = _at(work, smooth, index, MARKED_SIGMA_CELLS, False)
+    at = work.cell_index(tubes.points)
+    return _within(work, Tubes(tubes.points, shaft[tuple(at.T)].astype(float), tubes.direction), inside)
+
+
+def _within(work: Work, tubes: Tubes, inside: np.ndarray | None) -> Tubes:
+    if inside is None or not len(tubes.points):
+        return tubes
+    index = np.rint(tubes.points / work.spacing).astype(int)[:, ::-1]
+    return tubes.part(inside[tuple(np.clip(index, 0, np.array(inside.shape) - 1).T)])
 
 
 def _continued(work: Work, tubes: Tubes) -> np.ndarray:
@@ -87,8 +105,7 @@ def _continued(work: Work, tubes: Tubes) -> np.ndarray:
 
 
 def _cell_number(work: Work, points: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    index = np.floor((points + 0.5 * work.spacing) / work.cell_mm).astype(int)[:, ::-1]
-    index = np.clip(index, 0, shape - 1)
+    index = work.cell_index(points)
     return (index[:, 0] * shape[1] + index[:, 1]) * shape[2] + index[:, 2]
 
 

@@ -72,6 +72,11 @@ class Work:
         """(n, 3) indices of cells to grid mm of their centres."""
         return (np.asarray(index_kji, float)[:, ::-1] + 0.5) * self.cell_mm - 0.5 * self.spacing
 
+    def cell_index(self, grid_mm: np.ndarray) -> np.ndarray:
+        """(n, 3) grid mm to the (n, 3) indices (k, j, i) of the cells that hold them, or of the nearest ones."""
+        index = np.floor((np.asarray(grid_mm) + 0.5 * self.spacing) / self.cell_mm).astype(int)[:, ::-1]
+        return np.clip(index, 0, np.array(self.cells.shape) - 1)
+
     def depth_mm(self, grid_mm: np.ndarray) -> np.ndarray:
         """(n,) depth under the skin, nearest coarse cell; 0 outside the body, large where no skin is in view."""
         index = np.floor((np.asarray(grid_mm) + 0.5 * self.spacing) / (self.cell_mm * COARSE)).astype(int)
