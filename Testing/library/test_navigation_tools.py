@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from IRAILib.geometry import InputError, RefusedError
 from IRAILib.images.poses import read_poses
 from IRAILib.navigation.pivot import calibrate_pivot
 from IRAILib.navigation.spin import calibrate_spin
-from navigation_cases import PIVOT_MM, TIP_MM, pivoting
+from navigation_cases import PIVOT_MM, TIP_MM, pivoting, random_rigid
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
@@ -161,6 +163,18 @@ def test_what_cannot_carry_a_spin_is_refused(poses, words: str) -> None:
 def test_a_tip_beside_the_marker_gives_no_sense() -> None:
     with pytest.raises(InputError, match="beside"):
         calibrate_spin(rolled([0, 0, 1])).towards([50, 0, 0])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.floats(10.0, 60.0))
+def test_another_reference_frame_moves_the_dimple_and_not_the_tip(seed: int, cone_deg: float) -> None:
+    random = np.random.default_rng(seed)
+    poses = pivoting(random, 40, half_cone_deg=cone_deg, noise_mm=0.1)
+    frame = random_rigid(random)
+    here, there = calibrate_pivot(poses), calibrate_pivot(frame @ poses)
+    assert np.allclose(here.tip_mm, there.tip_mm, atol=1e-6)
+    assert np.allclose(frame[:3, :3] @ here.pivot_mm + frame[:3, 3], there.pivot_mm, atol=1e-6)
+    assert here.sigma_mm == pytest.approx(there.sigma_mm, rel=1e-6)
 
 
 def test_results_become_json_with_frame_and_units() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from ..geometry import InputError
-from ..images.markups import parse_json, read_named_points, read_text
+from ..images.markups import csv_rows, parse_json, read_named_points, read_text
 from ..images.poses import read_poses
 from ..images.sequences import SUFFIXES, TrackedSequence, read_sequence
 from ..link.replay_frames import read_plus_config, split_name
@@ -106,7 +105,9 @@ def landmark_pairs(source: Path, fixed: Path | None) -> tuple[list[str], np.ndar
             moving, partner = (np.array(value[key], float) for key in ("moving", "fixed"))
         except (TypeError, ValueError) as error:
             raise InputError(f"{source}: its points aren't lists of three numbers") from error
-        names = value.get("names") or [str(n + 1) for n in range(len(moving))]
+        names = value.get("names") or [str(n + 1) for n in range(moving.size // 3)]
+        if not isinstance(names, list):
+            raise InputError(f"{source}: its names aren't a list")
         return [str(name) for name in names], moving, partner
     columns = [f"{which}_{axis}" for which in ("moving", "fixed") for axis in "xyz"]
     rows = table(source, columns)
@@ -117,7 +118,7 @@ def landmark_pairs(source: Path, fixed: Path | None) -> tuple[list[str], np.ndar
 
 def table(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """The rows of a CSV whose header names the columns (any case, others may follow). Raises InputError."""
-    rows = [row for row in csv.reader(read_text(path).splitlines()) if any(cell.strip() for cell in row)]
+    rows = csv_rows(read_text(path), path)
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if not set(columns) <= set(header):
         raise InputError(f"{path}: the first line must name the columns {','.join(columns)}")

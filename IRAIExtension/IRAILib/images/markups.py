@@ -62,6 +62,14 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{path}: can't be read as text ({getattr(error, 'strerror', None) or error})") from error
 
 
+def csv_rows(text: str, path: str | Path) -> list[list[str]]:
+    """The rows of a CSV that hold anything. Raises InputError."""
+    try:
+        return [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise InputError(f"{path}: can't be read as a table ({error})") from error
+
+
 def parse_json(text: str, path: str | Path) -> Any:
     """What a JSON text says. Raises InputError."""
     try:
@@ -77,7 +85,8 @@ def _markups(value: Any, path: Path) -> tuple[list[str], list[list[float]]]:
     system = str(lists[0].get("coordinateSystem", "LPS")).upper()
     flip = _sign(system, path)
     names, points = [], []
-    for point in lists[0].get("controlPoints") or []:
+    listed = lists[0].get("controlPoints")
+    for point in listed if isinstance(listed, list) else []:
         if not isinstance(point, dict) or point.get("positionStatus", "defined") != "defined":
             continue
         names.append(str(point.get("label", "")))
@@ -88,9 +97,7 @@ def _markups(value: Any, path: Path) -> tuple[list[str], list[list[float]]]:
 def _fcsv(text: str, path: Path) -> tuple[list[str], list[list[float]]]:
     columns = ["id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label"]
     flip, names, points = 1.0, [], []
-    for row in csv.reader(text.splitlines()):
-        if not row or not any(cell.strip() for cell in row):
-            continue
+    for row in csv_rows(text, path):
         if row[0].lstrip().startswith("#"):
             key, _, said = ",".join(row).lstrip("# ").partition("=")
             if key.strip() == "CoordinateSystem":
@@ -105,7 +112,7 @@ def _fcsv(text: str, path: Path) -> tuple[list[str], list[list[float]]]:
 
 
 def _table(text: str, path: Path) -> tuple[list[str], list[list[float]]]:
-    rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
+    rows = csv_rows(text, path)
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if not {"x", "y", "z"} <= set(header):
         raise InputError(f"{path}: the first line must name the columns x,y,z (RAS mm), and may name `name`")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry import InputError
-from .markups import parse_json, read_text
+from .markups import csv_rows, parse_json, read_text
 
 MATRIX_COLUMNS = tuple(f"m{row}{column}" for row in range(3) for column in range(4))
 QUATERNION_COLUMNS = ("x", "y", "z", "qw", "qx", "qy", "qz")
@@ -43,8 +42,7 @@ def read_poses(path: str | Path) -> PoseTable:
 
 
 def _from_csv(text: str, path: Path) -> PoseTable:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    rows = list(csv.reader(lines))
+    rows = [row for row in csv_rows(text, path) if not row[0].lstrip().startswith("#")]
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     columns = next((c for c in (MATRIX_COLUMNS, QUATERNION_COLUMNS) if set(c) <= set(header)), None)
     if columns is None:
@@ -66,6 +64,8 @@ def _from_json(value: Any, path: Path) -> PoseTable:
     if not isinstance(listed, list):
         raise InputError(f'{path}: holds no poses; {{"poses": [[16 numbers], ...]}} is needed')
     words, times = value.get("status") or ["OK"] * len(listed), value.get("time_s")
+    if not isinstance(words, list) or not isinstance(times, list | None):
+        raise InputError(f"{path}: status and time_s must be lists")
     if len(words) != len(listed) or (times is not None and len(times) != len(listed)):
         raise InputError(f"{path}: {len(listed)} poses need as many entries in status and time_s")
     valid = np.array([str(word).upper() == "OK" for word in words], bool)

@@ -7,6 +7,7 @@ import numpy as np
 from ..geometry import InputError, RefusedError
 
 BACKGROUND_FRAMES = 40
+BACKGROUND_SHARE = 0.3  # a line may rest in one place for two thirds of the film
 SMOOTHING_PX = 2.0
 COLUMNS = 120
 LINE_PX = 4.0
@@ -35,7 +36,7 @@ def line_rows(frames: object, *, region: tuple[int, int, int, int] | None = None
         raise InputError(f"the region {x0},{y0},{x1},{y1} doesn't lie in an image of {width} x {height}")
     columns = np.unique(np.linspace(x0, x1 - 1, COLUMNS).astype(int))
     chosen = np.unique(np.linspace(0, len(film) - 1, BACKGROUND_FRAMES).astype(int))
-    background = np.median(np.stack([_grey(film[n])[y0:y1, columns] for n in chosen]), axis=0)
+    background = np.quantile(np.stack([_grey(film[n])[y0:y1, columns] for n in chosen]), BACKGROUND_SHARE, axis=0)
     rows, tilts = np.full(len(film), np.nan), np.full(len(film), np.nan)
     random = np.random.default_rng(1)
     pairs = random.integers(0, len(columns), (TRIALS, 2))

@@ -16,7 +16,7 @@ MAX_RMS_MM = 2.0
 MAX_OUTLIER_SHARE = 0.4
 OUTLIER_SIGMAS = 3.0
 FLOOR_MM = 1e-6
-TRIALS, TRIAL_POSES = 100, 6
+TRIALS, TRIAL_POSES, MOST_POSES_TRIED = 100, 6, 2000
 RIDGE = 1e-9
 VALIDATED_ON = ("simulated poses with known tip and noise; a recorded optical stylus of the PLUS test data whose tip "
                 "was calibrated by fCal")
@@ -149,13 +149,14 @@ def _consensus(poses: np.ndarray) -> np.ndarray:
     """(n,) bool: poses that the fit with the least median distance, of many small ones and the full one,
     agrees with.
     """
-    rotations, shifts = poses[:, :3, :3], poses[:, :3, 3]
+    every = poses[:: max(1, len(poses) // MOST_POSES_TRIED)]
+    rotations, shifts = every[:, :3, :3], every[:, :3, 3]
     turned = np.swapaxes(rotations, 1, 2)
-    squares = np.tile(np.eye(6), (len(poses), 1, 1))  # of every pose's three equations, summed up below
+    squares = np.tile(np.eye(6), (len(every), 1, 1))  # of every pose's three equations, summed up below
     squares[:, :3, 3:], squares[:, 3:, :3] = -turned, -rotations
     right = np.concatenate([-(turned @ shifts[:, :, None])[:, :, 0], shifts], axis=1)
     random = np.random.default_rng(1)
-    chosen = random.random((TRIALS, len(poses))).argpartition(TRIAL_POSES - 1, axis=1)[:, :TRIAL_POSES]
+    chosen = random.random((TRIALS, len(every))).argpartition(TRIAL_POSES - 1, axis=1)[:, :TRIAL_POSES]
     systems = np.concatenate([squares[chosen].sum(axis=1), squares.sum(axis=0)[None]])
     sums = np.concatenate([right[chosen].sum(axis=1), right.sum(axis=0)[None]])
     found = np.linalg.solve(systems + RIDGE * np.eye(6), sums[:, :, None])[:, :, 0]
@@ -163,5 +164,6 @@ def _consensus(poses: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm(misses, axis=2)
     medians = np.median(distance, axis=1)
     best = int(medians.argmin())
-    inside = distance[best] <= OUTLIER_SIGMAS * max(1.4826 * medians[best], FLOOR_MM)
+    distance = np.linalg.norm(_residuals(poses, found[best]), axis=1)
+    inside = distance <= OUTLIER_SIGMAS * max(1.4826 * medians[best], FLOOR_MM)
     return inside if inside.sum() >= MIN_POSES else np.ones(len(poses), bool)

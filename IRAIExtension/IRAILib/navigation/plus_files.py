@@ -95,7 +95,8 @@ def read_results(path: str | Path, patterns: Sequence[NPattern], *, part: str = 
             raise InputError(f"{where}: names wires that the phantom hasn't ({next(iter(found))}); give the "
                              "configuration that was used")
         dots.append([found.get(name, [np.nan, np.nan]) for name in names])
-        numbers.append(int(frame.get("Index", len(numbers))))
+        index = frame.get("Index", "")
+        numbers.append(int(index) if index.isdigit() else len(numbers))
         fields.append({field.get("Name", ""): field.get("Value", "") for field in tracked.iter("CustomFrameField")})
         size = size or _size(tracked.get("FrameSize", ""))
     if not dots:

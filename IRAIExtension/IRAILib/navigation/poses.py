@@ -10,6 +10,7 @@ from ..geometry import InputError
 
 ORTHOGONAL_TOLERANCE = 0.02
 """Entries of R^T R - I that a written-out rotation may show; PLUS writes six digits, trackers float32."""
+LONGEST_MEMORY = 1000
 
 
 def check_poses(poses: object, valid: object = None, *, what: str = "poses") -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +93,7 @@ def inflation(residuals: np.ndarray) -> float:
     if count < 4 or power <= 0:
         return 1.0
     total = 1.0
-    for lag in range(1, count // 2):
+    for lag in range(1, min(count // 2, LONGEST_MEMORY)):
         correlation = float((residuals[lag:] * residuals[:-lag]).sum()) / power
         if correlation <= 0:
             break

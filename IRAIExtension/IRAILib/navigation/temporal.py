@@ -11,6 +11,7 @@ from ..geometry import InputError, RefusedError
 from .poses import check_points, plain
 
 MAX_LAG_S = 0.5
+LARGEST_RANGE_S = 2.0
 GRID_S = 0.001
 PEAK_HALF_WIDTH_S = 0.02
 MIN_SAMPLES = 30
@@ -72,8 +73,9 @@ def calibrate_lag(image_time_s: object, image_signal_px: object, tracker_time_s:
     don't agree, a best lag at the limit, two lags that agree alike (too regular a motion).
     Source: normalised correlation of position signals as in PLUS's temporal calibration; parabola through the peak.
     """
-    if not max_lag_s > 0:
-        raise InputError(f"a largest lag of {max_lag_s} s is no range to search in")
+    if not 2 * PEAK_HALF_WIDTH_S < max_lag_s <= LARGEST_RANGE_S:
+        raise InputError(f"a largest lag of {max_lag_s:g} s can't be searched; {2 * PEAK_HALF_WIDTH_S:g} to "
+                         f"{LARGEST_RANGE_S:g} s can")
     image_t, signal, tracker_t, positions = _check(image_time_s, image_signal_px, tracker_time_s, tracker_positions_mm)
     use = (image_t - max_lag_s >= tracker_t[0]) & (image_t + max_lag_s <= tracker_t[-1])
     if use.sum() < MIN_SAMPLES:
