@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from IRAILib.cli.main import main
+from IRAILib.geometry import InputError
 from IRAILib.images.markups import read_named_points
 from IRAILib.images.poses import read_poses
 from IRAILib.images.sequences import TrackedSequence, write_sequence
@@ -178,6 +179,45 @@ def test_bad_files_give_one_line_and_status_2(tmp_path, capsys, name: str, text:
     assert words in said
     assert "\n" not in said
     assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(("name", "text", "words"), [
+    ("a.json", '{"moving": [[0, 0, 0], [1, 2]], "fixed": []}', "lists of three numbers"),
+    ("b.json", '{"moving": [[0, 0, 0]], "fixed": [[0, 0, 0]], "names": 7}', "names aren't a list"),
+    ("c.json", '{"moving": [[0, 0, 0]], "fixed": []}', "1 moving and 0 fixed"),
+    ("d.json", "[]", "give the fixed points with --fixed"),
+    ("e.csv", "name,moving_x\n", "first line must name"),
+    ("f.csv", "moving_x,moving_y,moving_z,fixed_x,fixed_y,fixed_z\n1,2,3,4,5", "fixed_z of row 1"),
+])
+def test_bad_landmarks_give_one_line_and_status_2(tmp_path, capsys, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert run("landmarks", tmp_path / name, "--json", tmp_path / "x.json") == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(("name", "text", "words"), [
+    ("a.mrk.json", '{"markups": [{"coordinateSystem": "XYZ", "controlPoints": []}]}', "unknown"),
+    ("b.mrk.json", '{"markups": [{"controlPoints": [{"label": "a", "position": [1, 2]}]}]}', "three numbers"),
+    ("c.mrk.json", '{"markups": 3}', "holds no markups"),
+    ("d.fcsv", "f0,1,2,zero,0,0,0,1,1,1,0,a", "three numbers"),
+    ("e.csv", "name,x,y,z\na,1,2,3\na,4,5,6", "two points are named 'a'"),
+    ("f.stl", "", "no list of points"),
+])
+def test_bad_lists_of_points_are_named(tmp_path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_named_points(tmp_path / name)
+
+
+def test_points_that_were_not_placed_are_left_out(tmp_path) -> None:
+    (tmp_path / "m.mrk.json").write_text(json.dumps({"markups": [{"coordinateSystem": "LPS", "controlPoints": [
+        {"label": "", "position": [1, 2, 3]},
+        {"label": "b", "position": [4, 5, 6], "positionStatus": "undefined"}]}]}))
+    read = read_named_points(tmp_path / "m.mrk.json")
+    assert read.names == ("1",)
+    assert np.array_equal(read.points_mm, [[-1, -2, 3]])
 
 
 def test_unknown_transforms_and_wires_are_named(tmp_path, capsys) -> None:
