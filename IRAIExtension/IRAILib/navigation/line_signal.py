@@ -70,7 +70,7 @@ def _line(picture: np.ndarray, x: np.ndarray, pairs: np.ndarray) -> tuple[float,
         return None
     usable &= strength > 0.25 * np.quantile(strength[usable], 0.9)
     at = np.clip(peak, 1, len(smooth) - 2)
-    across = np.arange(smooth.shape[1])
+    across = np.arange(len(x))
     before, here, after = smooth[at - 1, across], smooth[at, across], smooth[at + 1, across]
     curve = before - 2 * here + after
     rows = at + np.where(curve < 0, 0.5 * (before - after) / np.where(curve < 0, curve, 1.0), 0.0)
