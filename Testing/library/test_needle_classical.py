@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from IRAILib.geometry import InputError
 from IRAILib.needle.ultrasound import Detector, FrameDetection
-from IRAILib.needle.ultrasound.classical import ClassicalDetector
+from IRAILib.needle.ultrasound.classical import ClassicalDetector, _clipped, _profile
 from IRAILib.needle.ultrasound.lines import line_pieces, refine_line, ridge_image, sample_band, strip_sums
 from IRAILib.needle.ultrasound.region import whole_picture
 from scipy import ndimage
@@ -117,3 +119,13 @@ def test_what_is_no_frame_is_refused() -> None:
         FrameDetection(found=True, tip_px=np.array([np.nan, 1]), direction=np.ones(2), covariance_px=np.eye(2))
     with pytest.raises(InputError):
         FrameDetection(found=False, confidence=2.0)
+
+
+def test_a_line_without_direction_has_no_profile() -> None:
+    """Two equal ends give no direction: it must not be followed for a thousand million pixels."""
+    image = np.zeros((64, 64), np.float32)
+    place = np.array([30.0, 30.0])
+    line = refine_line(image, place, place, 4.0)
+    for direction in (line.direction, np.array([np.nan, 0.0])):
+        assert _clipped(line.point, direction, image.shape) == (0.0, 0.0)
+    assert _profile(image, whole_picture(image.shape).mask, replace(line, direction=np.zeros(2)), 2.0) is None

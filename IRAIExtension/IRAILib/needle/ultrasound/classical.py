@@ -233,7 +233,9 @@ def _inside(mask: np.ndarray, line: FittedLine, first: float, last: float) -> tu
 
 
 def _clipped(point: np.ndarray, direction: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Distances along the line from `point` at which it enters and leaves the image."""
+    """Distances along the line from `point` at which it enters and leaves the image; (0, 0) for no direction."""
+    if not (np.isfinite(direction).all() and np.linalg.norm(direction) > 0.5):
+        return 0.0, 0.0
     low, high = -1e9, 1e9
     for value, step, size in zip(point, direction, (shape[1], shape[0]), strict=True):
         if abs(step) < 1e-9:
@@ -295,8 +297,8 @@ def _examined(image: np.ndarray, mask: np.ndarray | None, change: np.ndarray | N
     line = refine_line(image, piece.start * coarse + offset, piece.end * coarse + offset, 3.0 * coarse)
     read = max((_read(image, mask, line, half) for half in CORE_HALF_PX), key=lambda read: -1.0 if read is None
                else read.value)
-    if read is None:
-        return None
+    if read is None or read.last <= read.first:
+        return None  # a single bright sample has no direction
     begin = read.profile.start
     line = refine_line(image, begin + read.first * line.direction, begin + read.last * line.direction,
                        2.0 * read.profile.half + 2.0)  # once more, along what was found
