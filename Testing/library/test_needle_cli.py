@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from IRAILib.cli.link import split_peer
 from IRAILib.cli.main import main
-from IRAILib.cli.needle import parse_host
 from IRAILib.cli.needle_simulate import burned_in
 from IRAILib.geometry import InputError
 from IRAILib.images.sequences import TrackedSequence, read_sequence, write_sequence
@@ -164,12 +164,16 @@ def test_simulate_writes_a_recording_and_its_truth(tmp_path) -> None:
 def test_simulate_refuses_names_and_numbers_that_cannot_be(tmp_path, capsys) -> None:
     assert main(["needle", "simulate", "--frames", "0", "--out", str(tmp_path / "a.mha")]) == 2
     assert main(["needle", "simulate", "--frames", "2", "--out", str(tmp_path / "a.avi")]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["needle", "simulate", "--frames", "2", "--size", "100000x100000", "--out", str(tmp_path / "a.mha")])
+    assert ended.value.code == 2
     assert not list(tmp_path.iterdir())
 
 
 def test_hosts_are_read_as_people_write_them() -> None:
-    assert parse_host("robot") == ("robot", 18944)
-    assert parse_host("10.0.0.7:1234") == ("10.0.0.7", 1234)
-    assert parse_host("[::1]:99") == ("::1", 99)
+    assert split_peer("robot") == ("robot", 18944)
+    assert split_peer("10.0.0.7:1234") == ("10.0.0.7", 1234)
+    assert split_peer("[::1]:99") == ("::1", 99)
+    assert split_peer("::1") == ("::1", 18944)
     with pytest.raises(InputError, match="port"):
-        parse_host("host:99999")
+        split_peer("host:99999")

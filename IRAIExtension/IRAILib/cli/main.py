@@ -33,19 +33,21 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns the exit status (argparse itself exits with 2 on a wrong option)."""
     words = sys.argv[1:] if argv is None else argv
-    arguments = build_parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
-    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.ERROR, format="%(name)s: %(message)s",
-                        stream=sys.stderr)
+    verbose = False
     try:
+        arguments = build_parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
+        verbose = arguments.verbose
+        logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s",
+                            stream=sys.stderr)
         return int(arguments.run(arguments) or OK)
     except RefusedError as error:
-        return _say(error, REFUSED, arguments.verbose)
+        return _say(error, REFUSED, verbose)
     except InputError as error:
-        return _say(error, BAD_INPUT, arguments.verbose)
+        return _say(error, BAD_INPUT, verbose)
     except (CancelledError, KeyboardInterrupt) as error:
         return _say(error if str(error) else "interrupted", INTERRUPTED, False)
     except IRAIError as error:
-        return _say(error, FAILED, arguments.verbose)
+        return _say(error, FAILED, verbose)
 
 
 def _say(error: BaseException | str, status: int, verbose: bool) -> int:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..geometry import InputError
 from .needle_detect import run_detect
 from .needle_simulate import run_simulate, run_train
 from .needle_track import run_track
 
+SMALLEST, LARGEST = 64, 4096  # pixels of a simulated picture's side
 TRACK_HELP = """Follows a needle through an ultrasound recording (.igs.mha, .igs.nrrd, DICOM cine), a catheter through
 an X-ray cine, or either, or a needle in MR or CT slices, in a live OpenIGTLink image stream (HOST or HOST:PORT), and
 writes one line a frame:
 time_s, tip_x, tip_y, tip_z, dir_x, dir_y, dir_z, sigma_mm, status, in_plane.
 Lengths are mm in the image plane (x along columns, y along rows, from the first pixel's centre), or, with
 --frame tracked, mm in the tracker's frame. Without a scale they are pixels, and the header says sigma_px.
-Beside it OUT.json says unit, frame, method, latency and what the detector was validated on.
+Beside it OUT.csv.json says unit, frame, method, latency and what the detector was validated on.
 status: seen, coasting (not seen now, predicted), lost, absent, out_of_plane; only the first two carry a tip."""
 DETECT_HELP = """Finds the needle in one picture or volume: PNG, JPEG, DICOM, .mha, .nrrd, NIfTI, a DICOM folder.
 Ultrasound pictures give pixels unless the file or you give a scale; volumes give RAS mm.
@@ -103,16 +103,7 @@ def _positive(text: str) -> float:
 
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; write for example 640x480")
+    if len(parts) != 2 or not all(part.isdigit() and SMALLEST <= int(part) <= LARGEST for part in parts):
+        raise argparse.ArgumentTypeError(f"'{text}' is no size from {SMALLEST}x{SMALLEST} to {LARGEST}x{LARGEST}; "
+                                         "write for example 640x480")
     return int(parts[0]), int(parts[1])
-
-
-def parse_host(text: str, default_port: int = 18944) -> tuple[str, int]:
-    """HOST, HOST:PORT or [IPv6]:PORT. Raises InputError."""
-    host, _, port = text.rpartition(":")
-    if not host or "]" in port:
-        host, port = text, str(default_port)
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise InputError(f"{text}: '{port}' is no port; write HOST or HOST:PORT")
-    return host.strip("[]"), int(port)

@@ -35,6 +35,8 @@ def run_track(arguments: argparse.Namespace) -> int:
     found = sum(estimate.found for estimate in estimates)
     units = estimates[0].units if estimates else "px"
     print(f"{arguments.out}: {len(estimates)} frames, tip in {found}, {units}, by {card['detector']}")
+    if card.get("unusable_images"):
+        print(f"{card['unusable_images']} images could not be used; the last one: {card['last_refusal']}")
     return 0
 
 
@@ -140,9 +142,9 @@ def _from_host(arguments: argparse.Namespace) -> tuple[list[tuple[NeedleEstimate
     from ..link.client import LinkClient
     from ..needle.planes import PlaneSender
     from ..needle.stream import NeedleStream, StreamResult
-    from .needle import parse_host
+    from .link import split_peer
 
-    host, port = parse_host(arguments.source)
+    host, port = split_peer(arguments.source)
     if arguments.depth_mm is not None or arguments.region not in ("auto", "whole"):
         raise InputError("live images take --mm-per-px (or their own scale); --depth-mm and --region are for files")
     pipeline = _pipeline("US" if arguments.modality == "auto" else arguments.modality, arguments, None)
@@ -159,10 +161,11 @@ def _from_host(arguments: argparse.Namespace) -> tuple[list[tuple[NeedleEstimate
         with stream:
             stopped = _until_done(client, stream, arguments)
     if not out:
-        raise InputError(f"{host}:{port}: no image came within {WAIT_S:.0f} s ({stopped}); is the server running, "
-                         "and does it send IMAGE messages?")
+        raise InputError(f"{arguments.source}: no image came that can be used ({stopped}); is a server running on "
+                         f"{host}, port {port}, and does it send IMAGE messages?")
     kept = _one_unit(out)
     return kept, {"detector": pipeline.detector.method, "ended": stopped, "dropped_for_units": len(out) - len(kept),
+                  "unusable_images": stream.refused, "last_refusal": stream.last_refusal,
                   "scale": None if pipeline.scale is None else pipeline.scale.to_dict(),
                   **({} if planes is None else {"scan_planes": planes.text})}
 
@@ -183,11 +186,15 @@ def _until_done(client: Any, stream: Any, arguments: argparse.Namespace) -> str:
             if stream.frames != frames:
                 frames, heard = stream.frames, now
             if arguments.seconds is not None and now - began >= arguments.seconds:
-                return "time was up"
+                return "time was up" if frames else _why(client, stream) or "time was up"
             if now - heard > (QUIET_S if frames else WAIT_S):
-                return stream.problem or client.status().last_error or "the images stopped"
+                return _why(client, stream) or "the images stopped"
     except KeyboardInterrupt:
         return "interrupted"
+
+
+def _why(client: Any, stream: Any) -> str:
+    return stream.problem or client.status().last_error or ""
 
 
 def _latency(results: list[LiveResult]) -> dict[str, Any]:

@@ -72,8 +72,8 @@ class NeedleStream:
     def __init__(self, link: Any, pipeline: LivePipeline | SlicePipeline, device: str | None = None,
                  on_result: Callable[[StreamResult], None] | None = None) -> None:
         self.link, self.pipeline, self.device, self.on_result = link, pipeline, device, on_result
-        self.frames = self.skipped = 0
-        self.problem = ""
+        self.frames = self.refused = 0  # worked on, and of no use
+        self.problem = self.last_refusal = ""
         self._latest: StreamResult | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -171,7 +171,8 @@ class NeedleStream:
             try:
                 found = self.step()
             except (InputError, RefusedError) as error:  # one bad frame; the stream goes on and says why
-                self.problem = str(error)
+                self.problem = self.last_refusal = str(error)
+                self.refused += 1
                 LOGGER.warning("needle stream: %s", error)
                 continue
             except Exception:  # a detector that is broken; whoever shows the needle asks `failed`
