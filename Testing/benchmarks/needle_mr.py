@@ -1,4 +1,5 @@
-"""Needles in MR: voids painted into scans that no threshold was set on, a plain second painter, and single slices."""
+"""Needles in MR: voids painted into real scans, by the network with the void model and by the void model alone; a plain
+second painter, and single slices."""
 
 from __future__ import annotations
 
@@ -28,19 +29,20 @@ def run(data_folder: Path) -> list[str]:
     lines = ["### Needles in MR", "", f"{CASES} needles a scan, drawn at random (18 to 16 gauge titanium or nitinol, "
              "1.5 and 3 T, gradient and spin echo, 5 to 90 degrees to B0, bows up to 2 % of the length), painted from "
              "their field into real scans brought to 1 x 1 x 3 mm. Seen: at least 60 % of the middle of the void has "
-             "lost 40 % of its signal, so that there is something to find. No threshold was set on these scans.", "",
-             "| scan | needles | found | of those seen | tip median / P95 mm | angle median / P95 deg | false lines |"
-             " false without needle | s a volume |", "|---|---|---|---|---|---|---|---|---|"]
-    everything: list[tuple] = []
+             "lost 40 % of its signal, so that there is something to find. The network was trained on other scans; its "
+             "operating point and the shape rules round it were set by hand while these three were looked at too, with "
+             "other needles, so that the false lines of the empty scans are no test.", "",
+             "| scan | finder | needles | found | of those seen | tip median / P95 mm | angle median / P95 deg |"
+             " false lines | false without needle | s a volume |", "|---|---|---|---|---|---|---|---|---|---|"]
+    everything: dict[str, list[tuple]] = {}
     for name, path in HELD_OUT.items():
         if not (data_folder / path).is_file():
-            lines.append(f"| {name} | not there: {path} | | | | | | | |")
+            lines.append(f"| {name} | not there: {path} | | | | | | | | |")
             continue
-        rows, empty = _scan(at_1_1_3(data_folder / path))
-        everything += rows
-        lines.append(_row(name, rows, str(empty)))
-    if everything:
-        lines.append(_row("all", everything, ""))
+        for finder, (rows, empty) in _scan(at_1_1_3(data_folder / path)).items():
+            everything[finder] = everything.get(finder, []) + rows
+            lines.append(_row(f"{name} | {finder}", rows, str(empty)))
+    lines += [_row(f"all | {finder}", rows, "") for finder, rows in everything.items()]
     lines += ["", *_second_painter(), "", *_slices(), "", _large()]
     return lines
 
@@ -79,8 +81,12 @@ def random_case(volume: Volume, rng: np.random.Generator) -> tuple[PaintedVoid, 
     return None
 
 
-def _scan(volume: Volume) -> tuple[list[tuple], int]:
-    rows = []
+FINDERS = {"network + void model": True, "void model alone": False}
+
+
+def _scan(volume: Volume) -> dict[str, tuple[list[tuple], int]]:
+    """For each finder the rows of the painted cases, and its lines in the scan as it is."""
+    rows: dict[str, list[tuple]] = {name: [] for name in FINDERS}
     for seed in range(CASES):
         case = random_case(volume, np.random.default_rng([2026, seed]))
         if case is None:
@@ -89,14 +95,15 @@ def _scan(volume: Volume) -> tuple[list[tuple], int]:
         painted = paint_voids_mr(volume, [needle], scan=scan, seed=seed)
         path = needle.curve(int(needle.length_mm) + 1)[-30:-4]
         lost = 1.0 - painted.sample(path) / np.maximum(volume.sample(path), 1e-3)
-        start = time.perf_counter()
-        found = find_needles_mr(painted)
-        seconds = time.perf_counter() - start
-        hit = [n for n in found if _same(n, needle)]
-        error = (np.linalg.norm(hit[0].tip - needle.tip), angle_deg(hit[0].direction, needle.tip_direction())) \
-            if hit else (np.nan, np.nan)
-        rows.append((*error, len(found) - len(hit[:1]), (lost > 0.4).mean() > 0.6, seconds))
-    return rows, len(find_needles_mr(volume))
+        for name, network in FINDERS.items():
+            start = time.perf_counter()
+            found = find_needles_mr(painted, network=network)
+            seconds = time.perf_counter() - start
+            hit = [n for n in found if _same(n, needle)]
+            error = (np.linalg.norm(hit[0].tip - needle.tip), angle_deg(hit[0].direction, needle.tip_direction())) \
+                if hit else (np.nan, np.nan)
+            rows[name].append((*error, len(found) - len(hit[:1]), (lost > 0.4).mean() > 0.6, seconds))
+    return {name: (rows[name], len(find_needles_mr(volume, network=network))) for name, network in FINDERS.items()}
 
 
 def _same(found: NeedleEstimate, needle: PaintedVoid) -> bool:
