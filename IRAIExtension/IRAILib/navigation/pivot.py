@@ -18,8 +18,7 @@ OUTLIER_SIGMAS = 3.0
 FLOOR_MM = 1e-6
 TRIALS, TRIAL_POSES, MOST_POSES_TRIED = 100, 6, 2000
 RIDGE = 1e-9
-VALIDATED_ON = ("simulated poses with known tip, noise and wild poses; a recorded optical stylus of the PLUS test "
-                "data, turned in eight dimples, whose eight tips agree within their own uncertainty")
+VALIDATED_ON = "simulated poses with known tip, noise and wild poses; no recorded tool with a known tip"
 
 
 @dataclass(frozen=True)
