@@ -17,13 +17,14 @@ from ....geometry import CancelledError, InputError
 from ..features import STACK
 from ..simulator_domain import HELD_OUT, TRAIN
 from .evaluate import measured, operating_point, predicted
-from .export import write_card, write_onnx
+from .export import write_card, write_int8, write_onnx
 from .loop import Pool, train
 from .samples import Samples, generate, load
 
 NAME = "needle_ultrasound.onnx"
 FIRST_SEED_STEP = 10_000_000  # training seeds of run S start at S times this
 MOST_SAMPLES = 60_000
+CALIBRATION = 240  # held-out frames, of the half that isn't reported, that set the ranges of the 8-bit layers
 _log = logging.getLogger("IRAI.needle.ultrasound.training")
 
 
@@ -58,6 +59,7 @@ def finish(net: Any, out: Path, held: Samples, *, seed: int, training: dict[str,
     out.mkdir(parents=True, exist_ok=True)
     path = out / NAME
     write_onnx(net, path)
+    write_int8(path, held.frames[:min(CALIBRATION, len(held.facts) // 2)])
     maps, scalars = predicted(onnx_predictor(path), held)
     half = len(held.facts) // 2
     first, second = (Samples(held.frames[part], held.shaft[part], held.facts[part])

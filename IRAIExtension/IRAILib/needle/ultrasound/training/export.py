@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ....geometry import InputError
 from ..features import CANVAS, STACK
@@ -56,6 +59,41 @@ def write_onnx(net: Any, path: Path) -> None:
         raise MissingPackageError(f"writing the network needs onnx: pip install onnx ({error})") from None
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are kept in the repository")
+
+
+def write_int8(path: Path, frames: np.ndarray) -> None:
+    """The ONNX file at `path` with its inner convolutions in 8 bits: a third faster and smaller on one core.
+
+    Args: frames: (n, 3, 192, 256) uint8 that show the range of every layer, none of those that are reported. The
+        first convolution and the last three stay in 32 bits. Weights take 7 bits, so that processors that add pairs
+        of products in 16 bits don't overflow.
+    Raises: MissingPackageError without onnxruntime or onnx.
+    """
+    from ....geometry import MissingPackageError
+
+    try:
+        import onnx
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise MissingPackageError(f"8-bit weights need onnx and onnxruntime: pip install onnx onnxruntime ({error})"
+                                  ) from None
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.waiting = iter(frames)
+
+        def get_next(self) -> Any:
+            frame = next(self.waiting, None)
+            return None if frame is None else {"frames": frame[None].astype(np.float32) / 255}
+
+    with tempfile.TemporaryDirectory(prefix="irai-needle-") as scratch:
+        prepared = str(Path(scratch) / "prepared.onnx")
+        quant_pre_process(str(path), prepared)
+        names = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
+        quantize_static(prepared, str(path), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                        reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                        op_types_to_quantize=["Conv"], nodes_to_exclude=[names[0], *names[-3:]])
 
 
 def write_card(path: Path, *, operation: dict[str, float], held_out: dict[str, Any], training: dict[str, Any],
