@@ -88,7 +88,8 @@ def _scale_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--region", default="auto", metavar="auto|whole|X0,Y0,X1,Y1",
                         help="where the ultrasound lies in the picture (default auto: as DICOM says, found in "
                              "screenshots, else the whole picture)")
-    parser.add_argument("--detector", choices=("auto", "network", "classical"), default="auto")
+    parser.add_argument("--detector", choices=("auto", "network", "classical", "both"), default="auto",
+                        help="of ultrasound; auto: detect asks both, where the network can run, track the network")
 
 
 def _positive(text: str) -> float:

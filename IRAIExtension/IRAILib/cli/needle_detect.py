@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from .. import RESEARCH_NOTICE
-from ..geometry import InputError, NeedleEstimate, Volume
+from ..geometry import InputError, MissingPackageError, NeedleEstimate, Volume
 from ..images import read_volume, replacing
 from ..images.dicom_scan import is_dicom, read_header
 from ..images.frames import is_picture
 from ..images.sequences import read_sequence
+from ..needle.ultrasound.detection import Detector
 from .needle_inputs import Film, is_sequence, read_film
 
 FILMS, VOLUMES = ("US", "XA", "RF"), ("CT", "MR")
@@ -112,13 +113,25 @@ def _in_film(path: Path, modality: str, arguments: argparse.Namespace) -> tuple[
 
 
 def _in_ultrasound(film: Film, index: int, arguments: argparse.Namespace) -> NeedleEstimate:
-    from ..needle.live import LivePipeline, make_detector
+    from ..needle.live import LivePipeline
     from ..needle.ultrasound.estimate import estimate_from_detection
 
-    pipeline = LivePipeline(make_detector(arguments.detector), scale=film.scale, region=film.region)
+    pipeline = LivePipeline(_detector(arguments.detector), scale=film.scale, region=film.region)
     first = max(index + 1 - pipeline.detector.stack_length, 0)
     detection = pipeline.detect(film.frames[first: index + 1])
     return estimate_from_detection(detection, float(film.time_s[index]), film.scale)
+
+
+def _detector(name: str) -> Detector:
+    """By name; "auto" is both detectors, or the classical one alone where the network can't run."""
+    from ..needle.live import make_detector
+
+    if name != "auto":
+        return make_detector(name)
+    try:
+        return make_detector("both")
+    except MissingPackageError:
+        return make_detector("auto")
 
 
 def _document(path: Path, found: list[NeedleEstimate], notes: list[str]) -> dict[str, Any]:

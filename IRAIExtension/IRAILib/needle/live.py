@@ -17,7 +17,7 @@ from .ultrasound.scale import PixelScale, agreed_scale, scale_from_matrix
 
 LOGGER = logging.getLogger("IRAI.needle")
 MAX_GAP_S = 1.0  # frames further apart are no film: the stack begins anew
-DETECTORS = ("auto", "network", "classical")
+DETECTORS = ("auto", "network", "classical", "both")
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,10 @@ class LiveResult:
 
 
 def make_detector(name: str = "auto") -> Detector:
-    """The detector by name. "auto" is the network, or the classical one where the network can't run.
+    """The detector by name. "auto" is the network, or the classical one where the network can't run; "both" has the
+    doubts of the network settled by the classical one, which is too slow for live pictures.
 
-    Raises: InputError for an unknown name; MissingPackageError for "network" without its runtime.
+    Raises: InputError for an unknown name; MissingPackageError for "network" and "both" without the runtime.
     """
     from .ultrasound.classical import ClassicalDetector
 
@@ -71,11 +72,12 @@ def make_detector(name: str = "auto") -> Detector:
     if name == "classical":
         return ClassicalDetector()
     try:
+        from .ultrasound.agreed import AgreedDetector
         from .ultrasound.network import NetworkDetector
 
-        return NetworkDetector()
+        return AgreedDetector() if name == "both" else NetworkDetector()
     except MissingPackageError as error:
-        if name == "network":
+        if name != "auto":
             raise
         LOGGER.warning("the needle network can't run (%s): the classical detector is used", error)
         return ClassicalDetector()

@@ -109,11 +109,18 @@ class NetworkDetector:
         Fewer than three frames are repeated. A picture without contrast gives "not found".
         Raises: InputError for frames that aren't (t, h, w) uint8.
         """
+        return self._read(frames, self.card["operation"])
+
+    def candidate(self, frames: np.ndarray) -> FrameDetection:
+        """What comes nearest to a needle, however little it is like one; `confidence` says how little."""
+        return self._read(frames, {**self.card["operation"], "threshold": 0.0})
+
+    def _read(self, frames: np.ndarray, operation: dict[str, Any]) -> FrameDetection:
         array = checked_frames(frames)
         if int(array[-1].max()) - int(array[-1].min()) < 8:
             return FrameDetection(found=False, method=self.method)
         maps, scalars = self.raw(array)
-        return read_maps(maps, scalars, (array.shape[1], array.shape[2]), self.card["operation"])
+        return read_maps(maps, scalars, (array.shape[1], array.shape[2]), operation)
 
 
 @dataclass(frozen=True)
