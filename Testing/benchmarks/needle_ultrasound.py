@@ -308,8 +308,8 @@ def run(data: Path) -> list[str]:
             "the picture (needle/ultrasound/simulator_visibility.py: contrast and d' against the same picture without "
             "the needle); of the others it is told how often a tip was given all the same, and how far off. A false "
             "alarm is a needle said to be seen, with or without a tip. Both: the network, its doubts settled by the "
-            "line integrals, as `irai needle detect` does with a single picture; its rules were set while looking at the GE "
-            "picture. The weights of the classical detector were set "
+            "line integrals, as `irai needle detect` does with a single picture; its rules were set while looking at "
+            "the GE picture. The weights of the classical detector were set "
             "by hand on the simulator's training domain and on some of these real frames: its figures on those are no "
             "test.", "",
             *remarks]
