@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,7 +31,7 @@ VOLUMES, VOLUMES_WARM_UP = 24, 4
 STOPS = 100
 STREAM_HZ = 1000
 SIZES = {"640x480": (640, 480, 1, 1, 60.0), "1024x768": (1024, 768, 1, 1, 60.0), "256^3 int16": (256, 256, 256, 2, 2.0)}
-PATHS = (("IRAI", "IRAI"), ("C++", "C++"), ("C++", "IRAI"), ("pyigtl", "pyigtl"), ("pyigtl", "IRAI"))
+PATHS = (("sockets", "sockets"), ("IRAI", "IRAI"), ("C++", "C++"), ("C++", "IRAI"), ("pyigtl", "pyigtl"), ("pyigtl", "IRAI"))
 TARGETS = {"640x480": "0.3 / 2", "1024x768": "", "256^3 int16": "40"}
 
 
@@ -83,6 +85,38 @@ def irai_receive(port: int, count: int, seconds: float) -> None:
                 print(f"{1000 * (time.time() - message.time_s):.6f}", flush=False)
                 found += 1
                 del message  # the buffer may be used again
+        meter.tell()
+
+
+def sockets_send(size: tuple[int, int, int], octets: int, fps: float, count: int) -> None:
+    """The floor: as many bytes through a plain socket, with a time in front and nothing else."""
+    pixels = bytearray(_array(size, octets).tobytes())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        print(f"port {server.getsockname()[1]}", flush=True)
+        taken, _ = server.accept()
+        with taken:
+            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            meter = Meter()
+            for _ in _paced(count, fps):
+                struct.pack_into("<Qd", pixels, 0, len(pixels), time.time())
+                taken.sendall(pixels)
+            time.sleep(0.3)
+            meter.tell()
+
+
+def sockets_receive(port: int, count: int, seconds: float) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as link:
+        meter = Meter()
+        buffer = memoryview(bytearray(16))
+        for _ in range(count):
+            got = 0
+            while got < 16 or got < struct.unpack_from("<Q", buffer)[0]:
+                if got >= 16 and len(buffer) < struct.unpack_from("<Q", buffer)[0]:
+                    grown = memoryview(bytearray(struct.unpack_from("<Q", buffer)[0]))
+                    grown[:16] = buffer[:16]
+                    buffer = grown
+                got += link.recv_into(buffer[got:])
+            print(f"{1000 * (time.time() - struct.unpack_from('<Qd', buffer)[1]):.6f}", flush=False)
         meter.tell()
 
 
@@ -314,7 +348,8 @@ def run(data_folder: Path | None = None, part: float = 1.0) -> list[str]:
         if program is None:
             missing["C++"] = reason
         return ["Two processes on loopback, one way, from pixels ready to message in the application's hands. The C++ "
-                "library is Debian's; pyigtl does not check what it receives.", "",
+                "library is Debian's; pyigtl does not check what it receives. Sockets: as many bytes through plain Python "
+                "sockets without message, checksum or thread, which is what this machine gives at best.", "",
                 *latencies(program, missing, part), "",
                 f"A STOP, sent at random moments while the peer streams {STREAM_HZ} transforms a second, from `send` "
                 "to the peer's application:", "", *stops(program, missing, part)]
