@@ -31,7 +31,8 @@ VOLUMES, VOLUMES_WARM_UP = 24, 4
 STOPS = 100
 STREAM_HZ = 1000
 SIZES = {"640x480": (640, 480, 1, 1, 60.0), "1024x768": (1024, 768, 1, 1, 60.0), "256^3 int16": (256, 256, 256, 2, 2.0)}
-PATHS = (("sockets", "sockets"), ("IRAI", "IRAI"), ("C++", "C++"), ("C++", "IRAI"), ("pyigtl", "pyigtl"), ("pyigtl", "IRAI"))
+PATHS = (("sockets", "sockets"), ("IRAI", "IRAI"), ("C++", "C++"), ("C++", "IRAI"),
+         ("pyigtl", "pyigtl"), ("pyigtl", "IRAI"))
 TARGETS = {"640x480": "0.3 / 2", "1024x768": "", "256^3 int16": "40"}
 
 
@@ -348,8 +349,8 @@ def run(data_folder: Path | None = None, part: float = 1.0) -> list[str]:
         if program is None:
             missing["C++"] = reason
         return ["Two processes on loopback, one way, from pixels ready to message in the application's hands. The C++ "
-                "library is Debian's; pyigtl does not check what it receives. Sockets: as many bytes through plain Python "
-                "sockets without message, checksum or thread, which is what this machine gives at best.", "",
+                "library is Debian's; pyigtl does not check what it receives. Sockets: as many bytes through plain "
+                "Python sockets without message, checksum or thread, which is what this machine gives at best.", "",
                 *latencies(program, missing, part), "",
                 f"A STOP, sent at random moments while the peer streams {STREAM_HZ} transforms a second, from `send` "
                 "to the peer's application:", "", *stops(program, missing, part)]
