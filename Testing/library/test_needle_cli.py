@@ -177,3 +177,25 @@ def test_hosts_are_read_as_people_write_them() -> None:
     assert split_peer("::1") == ("::1", 18944)
     with pytest.raises(InputError, match="port"):
         split_peer("host:99999")
+
+
+def test_train_writes_a_network_that_the_detector_takes(tmp_path, capsys) -> None:
+    """Seconds of training: no good network, but a whole one, with its card."""
+    for package in ("torch", "onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    from IRAILib.needle.ultrasound.network import NetworkDetector
+
+    out = tmp_path / "net"
+    assert main(["needle", "train", "--out", str(out), "--minutes", "0.02", "--seed", "3", "--held-out", "100"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["frames"] == 50
+    detector = NetworkDetector(out / "needle_ultrasound.onnx")
+    assert detector.card["training"]["seed"] == 3
+    assert isinstance(detector.detect(np.zeros((3, 96, 128), np.uint8)).found, bool)
+    assert (out / "network.pt").is_file()
+
+
+def test_train_without_time_writes_nothing(tmp_path, capsys) -> None:
+    assert main(["needle", "train", "--out", str(tmp_path / "net"), "--held-out", "5"]) == 2
+    assert "100 held-out" in capsys.readouterr().err
+    assert not (tmp_path / "net").exists()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from link_cases import linked, named, received
 from mrml_cases import asymmetric_array, matrix_of, oblique_ras_from_ijk, points_ras
+from scene_link_cases import linked, named, received
 
 TRANSFORM, VOLUME = "vtkMRMLLinearTransformNode", "vtkMRMLScalarVolumeNode"
 RIGID = oblique_ras_from_ijk((1.0, 1.0, 1.0), (12.5, -30.25, 47.0))

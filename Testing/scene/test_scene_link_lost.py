@@ -6,8 +6,8 @@ import types
 
 import numpy as np
 import pytest
-from link_cases import linked, named, received
 from mrml_cases import asymmetric_array, matrix_of, oblique_ras_from_ijk
+from scene_link_cases import linked, named, received
 from view_cases import ball
 
 TRANSFORM, VOLUME = "vtkMRMLLinearTransformNode", "vtkMRMLScalarVolumeNode"

@@ -79,6 +79,10 @@ def _add_simulate(sub, raw) -> None:
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
     train.add_argument("--minutes", type=_positive, default=50.0, metavar="M", help="of training (default 50)")
     train.add_argument("--seed", type=int, default=1)
+    train.add_argument("--samples", type=Path, metavar="DIR", help="keep the simulated samples here, use those there")
+    train.add_argument("--held-out", type=int, default=1600, metavar="N", help="frames to measure on (default 1600)")
+    train.add_argument("--start", type=Path, metavar="PT", help="go on from the network.pt of an earlier run")
+    train.add_argument("--threads", type=int, default=1)
     train.set_defaults(run=run_train)
 
 

@@ -115,10 +115,11 @@ def _stem(path: Path) -> str:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train, and write network and card. Returns the exit status."""
-    from ..needle.ultrasound.training import train
+    from ..needle.ultrasound.training.command import train_network
     from .progress import terminal_progress
 
-    card = train(arguments.out, minutes=arguments.minutes, seed=arguments.seed,
-                 progress=terminal_progress("training"))
-    print(json.dumps(card.get("held_out", {}), indent=1))
+    card = train_network(arguments.out, minutes=arguments.minutes, seed=arguments.seed, samples=arguments.samples,
+                         held_out=arguments.held_out, start=arguments.start, threads=arguments.threads,
+                         progress=terminal_progress("training"))
+    print(json.dumps(card["held_out_simulator"], indent=1))
     return 0

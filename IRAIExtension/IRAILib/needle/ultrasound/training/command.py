@@ -18,7 +18,7 @@ from ..features import STACK
 from ..simulator_domain import HELD_OUT, TRAIN
 from .evaluate import measured, operating_point, predicted
 from .export import write_card, write_int8, write_onnx
-from .loop import Pool, train
+from .loop import Pool, Progress, train
 from .samples import Samples, generate, load
 
 NAME = "needle_ultrasound.onnx"
@@ -72,12 +72,14 @@ def finish(net: Any, out: Path, held: Samples, *, seed: int, training: dict[str,
 
 def train_network(out: str | Path, *, minutes: float = 50.0, seed: int = 0, samples: str | Path | None = None,
                   held_out: int = 1600, start: str | Path | None = None, threads: int = 1,
+                  progress: Callable[[float, str], None] | None = None,
                   cancelled: Callable[[], bool] = lambda: False) -> dict[str, Any]:
     """Trains, measures and writes `needle_ultrasound.onnx` with its card into `out`; gives the card.
 
     Args:
         minutes: of training. Simulation runs beside it in processes of its own. seed: of samples and training.
         samples: folder that keeps simulated samples; None: a temporary one. start: `network.pt` to go on from.
+        progress: called with (part of the training done, text).
     Raises: InputError, MissingPackageError, CancelledError (nothing is written then).
     """
     if minutes <= 0 or held_out < 100:
@@ -96,7 +98,7 @@ def train_network(out: str | Path, *, minutes: float = 50.0, seed: int = 0, samp
         for worker in workers:
             worker.start()
         try:
-            net, facts = _trained(folder / TRAIN, minutes, seed, threads, start, cancelled)
+            net, facts = _trained(folder / TRAIN, minutes, seed, threads, start, progress, cancelled)
             workers[0].terminate()
             while workers[1].is_alive():
                 if cancelled():
@@ -117,6 +119,7 @@ def train_network(out: str | Path, *, minutes: float = 50.0, seed: int = 0, samp
 
 
 def _trained(folder: Path, minutes: float, seed: int, threads: int, start: str | Path | None,
+             tell: Callable[[float, str], None] | None,
              cancelled: Callable[[], bool]) -> tuple[Any, dict[str, float]]:
     state = None
     if start is not None:
@@ -125,8 +128,13 @@ def _trained(folder: Path, minutes: float, seed: int, threads: int, start: str |
         import torch
 
         state = torch.load(start, weights_only=True)
-    return train(Pool(folder), minutes, seed, threads=threads, start=state, cancelled=cancelled,
-                 progress=lambda line: _log.info("%s", line))
+
+    def said(now: Progress) -> None:
+        _log.info("%s", now)
+        if tell is not None:
+            tell(now.part, f"step {now.step}, {now.samples} simulated samples so far")
+
+    return train(Pool(folder), minutes, seed, threads=threads, start=state, cancelled=cancelled, progress=said)
 
 
 def _save(net: Any, path: Path) -> None:
