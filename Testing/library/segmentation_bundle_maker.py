@@ -54,7 +54,10 @@ def oblique_case() -> tuple[Volume, Mask]:
 
 
 def trained_state() -> dict:
-    """Weights of the small U-Net after a second on random values: it learns to cut at half; the same every time."""
+    """Weights of the small U-Net after seconds on random values: it learns to cut at half.
+
+    Seeded, but processors round differently: it learns until it cuts well, with smaller steps towards the end.
+    """
     import torch
     from monai.networks.nets import UNet
 
@@ -62,11 +65,19 @@ def trained_state() -> dict:
     torch.set_num_threads(1)
     network = UNet(**{key: value for key, value in NETWORK.items() if key != "_target_"})
     optimiser = torch.optim.Adam(network.parameters(), lr=0.03)
-    for _ in range(150):
+    right = 0.0
+    for step in range(1500):
+        for group in optimiser.param_groups:
+            group["lr"] = 0.03 * 0.5 ** (step / 150)
         image = torch.rand(1, 1, 10, 10, 10)
+        truth = (image[:, 0] > 0.5).long()
         optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(network(image), (image[:, 0] > 0.5).long()).backward()
+        logits = network(image)
+        torch.nn.functional.cross_entropy(logits, truth).backward()
         optimiser.step()
+        right = 0.9 * right + 0.1 * float((logits.argmax(1) == truth).float().mean())
+        if step >= 150 and right > 0.985:
+            break
     return network.state_dict()
 
 

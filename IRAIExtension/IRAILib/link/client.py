@@ -80,6 +80,10 @@ class LinkClient:
             self._thread.start()
         return self
 
+    def closing(self) -> None:
+        """The link is going to be closed: a peer that goes first is no loss any more."""
+        self._closing.set()
+
     def close(self) -> None:
         """End the link: what waits in the queues is sent for 0.2 s at most; then no thread and no socket is left."""
         self._closing.set()

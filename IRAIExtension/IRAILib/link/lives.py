@@ -9,6 +9,8 @@ from typing import Protocol
 
 
 class Closable(Protocol):
+    def closing(self) -> None: ...
+
     def close(self) -> None: ...
 
     def abandon(self) -> None: ...
@@ -26,7 +28,11 @@ def ended(link: Closable) -> None:
 
 
 def _close_all() -> None:
-    for link in list(_alive):
+    """All are told before any is closed: one end's goodbye is no loss to the other end in the same program."""
+    links = list(_alive)
+    for link in links:
+        link.closing()
+    for link in links:
         link.close()
 
 

@@ -72,6 +72,11 @@ class LinkServer:
             self._thread.start()
         return self
 
+    def closing(self) -> None:
+        """The server is going to be closed: it takes nobody in any more."""
+        with self._lock:
+            self._closing = True
+
     def close(self) -> None:
         """End all connections (what is queued is sent for 0.2 s at most); no thread and no socket is left."""
         with self._lock:

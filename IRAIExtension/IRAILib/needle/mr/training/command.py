@@ -11,6 +11,7 @@ import numpy as np
 
 from ....geometry import InputError, Volume
 from ....images import read_volume
+from ...torch_state import torch_kept
 from ..finder import MIN_LENGTH_MM, marked_lines
 from ..network import VoidNetwork
 from ..paint import PaintedVoid, paint_voids_mr
@@ -41,8 +42,9 @@ def train_network(out: Path, scans: list[Path], *, count: int = 800, minutes: fl
     with tempfile.TemporaryDirectory() as scratch:
         folder = samples or Path(scratch)
         make_samples(folder, volumes, count, seed)
-        net, done = train(Pool(folder), minutes=minutes, seed=seed, threads=threads, start=start,
-                          keep=out / "needle_mr.pt")
+        with torch_kept():
+            net, done = train(Pool(folder), minutes=minutes, seed=seed, threads=threads, start=start,
+                              keep=out / "needle_mr.pt")
     path = out / "needle_mr.onnx"
     write_onnx(net, path)
     training = done | {"seed": seed, "scans": sorted(volumes)}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....geometry import CancelledError, InputError
+from ...torch_state import torch_kept
 from ..features import STACK
 from ..simulator_domain import HELD_OUT, TRAIN
 from .evaluate import measured, operating_point, predicted
@@ -134,7 +135,8 @@ def _trained(folder: Path, minutes: float, seed: int, threads: int, start: str |
         if tell is not None:
             tell(now.part, f"step {now.step}, {now.samples} simulated samples so far")
 
-    return train(Pool(folder), minutes, seed, threads=threads, start=state, cancelled=cancelled, progress=said)
+    with torch_kept():
+        return train(Pool(folder), minutes, seed, threads=threads, start=state, cancelled=cancelled, progress=said)
 
 
 def _save(net: Any, path: Path) -> None:
