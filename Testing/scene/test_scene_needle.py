@@ -168,7 +168,9 @@ def test_guidance_against_a_hand_calculation() -> None:
     assert got.distance_mm == pytest.approx(np.sqrt(25 + 1600))
     assert got.distance_sigma_mm == pytest.approx(2 * 40 / np.sqrt(1625))
     assert got.off_line_mm == pytest.approx(5.0)
+    assert got.off_line_sigma_mm is None, "the covariance says nothing of that way, which is no certainty"
     assert got.depth_left_mm == pytest.approx(40.0)
+    assert got.depth_left_sigma_mm == pytest.approx(2.0)
     assert got.angle_deg == pytest.approx(10.0)
     assert got.time_to_target_s is None
 
@@ -187,6 +189,8 @@ def test_time_to_target_only_while_the_tip_comes_nearer(speed, expected) -> None
     got = guidance(last, (np.zeros(3), np.array([0.0, 0, 100])), history)
     assert got.speed_mm_s == pytest.approx(speed, abs=0.2)
     assert got.time_to_target_s == (None if expected is None else pytest.approx(expected, rel=0.05))
+    if expected is not None:  # 30 tips of 0.1 mm at 20 a second: the speed to 0.042 mm/s; 8 s to 0.02 and 0.068 s
+        assert got.time_to_target_sigma_s == pytest.approx(0.070, rel=0.1)
     history.add(estimate("lost", time_s=2.0))
     assert history.speed_mm_s(axis) is None
 

@@ -12,9 +12,10 @@ import numpy as np
 from ..geometry import InputError, NeedleEstimate, NeedleStatus, RefusedError
 from ..images.sequences import TrackedSequence
 from ..needle.live import LivePipeline, LiveResult, make_detector
-from ..needle.live_slices import SliceFinder, SlicePipeline, slice_finder
+from ..needle.live_slices import SlicePipeline
 from ..needle.tips import write_tips
 from ..needle.ultrasound.scale import scale_from_user
+from ..scene.needle_slices import slice_pipeline
 from .needle_inputs import Film, read_film
 from .progress import terminal_progress
 
@@ -77,14 +78,10 @@ def _pipeline(modality: str, arguments: argparse.Namespace, film: Film | None) -
         return LivePipeline(make_detector(arguments.detector), scale=scale, region=region)
     if arguments.detector != "auto":
         raise InputError(f"--detector {arguments.detector} is for ultrasound; {modality} has one finder")
-    if modality == "XA":
-        from ..fluoroscopy.live import METHOD, STACK, catheter_in
-
-        return SlicePipeline(SliceFinder("XA", METHOD, catheter_in, STACK), scale=scale)
     if film is not None and modality == "CT":
         raise InputError("a recording's pictures are read as 8 bits, without HU: follow CT slices live, or use "
                          "`irai needle detect` for a slice or volume")
-    return SlicePipeline(slice_finder(modality), scale=scale)
+    return slice_pipeline(modality, scale)
 
 
 def _matrices(film: Film, arguments: argparse.Namespace) -> tuple[list[np.ndarray | None], str | None]:

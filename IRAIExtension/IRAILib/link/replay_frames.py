@@ -28,26 +28,30 @@ def split_name(name: str) -> tuple[str, str] | None:
     return splits[0] if len(splits) == 1 and _NAME.fullmatch(name) else None
 
 
+def read_plus_xml(path: str | Path) -> ElementTree.Element:
+    """The root of an XML file of PLUS, which declares no entities. Raises InputError."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise InputError(f"{path}: is too large for a file of PLUS")
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
+    if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
+        raise InputError(f"{path}: declares entities, which a file of PLUS doesn't; it is not read")
+    try:
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise InputError(f"{path}: is no XML that can be read ({error})") from error
+
+
 def read_plus_config(path: str | Path) -> dict[str, np.ndarray]:
     """{"ImageToProbe": (4, 4)} of the CoordinateDefinitions of a PLUS device set configuration.
 
     Raises InputError: not such a file, a matrix that is no transform, or one name with two matrices.
     """
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise InputError(f"{path}: is too large for a PLUS configuration")
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
-    if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
-        raise InputError(f"{path}: declares entities, which a PLUS configuration doesn't; it is not read")
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: is no XML that can be read ({error})") from error
     found: dict[str, np.ndarray] = {}
-    for element in root.iterfind(".//CoordinateDefinitions/Transform"):
+    for element in read_plus_xml(path).iterfind(".//CoordinateDefinitions/Transform"):
         source, target = element.get("From", "").strip(), element.get("To", "").strip()
         name = f"{source}To{target}"
         if not source or not target:

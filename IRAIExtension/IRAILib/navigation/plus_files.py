@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
 from ..geometry import InputError
-from ..link.replay_frames import MAX_CONFIG_BYTES, checked_matrix, find_chain
+from ..link.replay_frames import checked_matrix, find_chain, read_plus_xml
 from .nwire import NPattern
 
 
@@ -32,27 +31,10 @@ class SegmentedFrames:
         return len(self.points_px)
 
 
-def read_xml(path: str | Path) -> ElementTree.Element:
-    """The root of an XML file that declares no entities. Raises InputError."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise InputError(f"{path}: is too large for a file of PLUS")
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror or error})") from error
-    if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
-        raise InputError(f"{path}: declares entities, which a file of PLUS doesn't; it is not read")
-    try:
-        return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path}: is no XML that can be read ({error})") from error
-
-
 def read_patterns(path: str | Path) -> list[NPattern]:
     """The N-wires of the phantom in a PLUS configuration, in its order. Raises InputError: none, or no numbers."""
     patterns = []
-    for element in read_xml(path).iterfind(".//PhantomDefinition//Pattern"):
+    for element in read_plus_xml(path).iterfind(".//PhantomDefinition//Pattern"):
         wires = element.findall("Wire")
         if element.get("Type", "NWire").lower() != "nwire":
             continue
@@ -70,7 +52,7 @@ def read_patterns(path: str | Path) -> list[NPattern]:
 def read_phantom_landmarks(path: str | Path) -> tuple[list[str], np.ndarray]:
     """(names, (n, 3) mm in the phantom's frame) of the Landmarks in a PLUS configuration. Raises InputError."""
     found = [(element.get("Name", ""), _numbers(element.get("Position", ""), 3, f"{path}: landmark"))
-             for element in read_xml(path).iterfind(".//PhantomDefinition//Landmark")]
+             for element in read_plus_xml(path).iterfind(".//PhantomDefinition//Landmark")]
     if not found:
         raise InputError(f"{path}: its phantom has no landmarks")
     return [name for name, _ in found], np.array([point for _, point in found])
@@ -81,7 +63,7 @@ def read_results(path: str | Path, patterns: Sequence[NPattern], *, part: str = 
 
     Frames that fCal couldn't segment are left out. Raises InputError: not such a file, wires of another phantom.
     """
-    root = read_xml(path)
+    root = read_plus_xml(path)
     names = [name for pattern in patterns for name in pattern.names]
     dots, numbers, fields, size = [], [], [], None
     for frame in root.iterfind(f".//{part}/Frame"):
@@ -113,7 +95,7 @@ def read_results(path: str | Path, patterns: Sequence[NPattern], *, part: str = 
 
 def read_published(path: str | Path) -> tuple[str, np.ndarray]:
     """("ImageToProbe", (4, 4)) that a results.xml of fCal ends in. Raises InputError."""
-    element = read_xml(path).find(".//CalibrationResults/Transform")
+    element = read_plus_xml(path).find(".//CalibrationResults/Transform")
     if element is None:
         raise InputError(f"{path}: holds no calibration result")
     name = f"{element.get('From', 'Image')}To{element.get('To', 'Probe')}"

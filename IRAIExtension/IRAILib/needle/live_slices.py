@@ -19,7 +19,6 @@ from .track import NeedleTracker, TrackOptions
 from .ultrasound.detection import FrameDetection
 from .ultrasound.scale import PixelScale, agreed_scale
 
-MODALITIES = ("US", "MR", "CT", "XA")
 OPTIONS = TrackOptions(confirm_hits=2, confirm_window=3, max_coast_s=1.5, fresh_s=0.5, max_gap_s=5.0,
                        min_confidence=0.0)
 """Slices come a few times a second: two of three that agree are a needle, and an unseen tip coasts for longer. Whether

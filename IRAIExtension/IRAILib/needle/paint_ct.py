@@ -17,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..geometry import InputError, Volume
+from .bowed import BowedAxis
 
 WATER_PER_MM = np.array([0.02269, 0.01837])
 METAL_PER_MM = {"steel": np.array([1.541, 0.4684]), "titanium": np.array([0.5472, 0.1827])}
@@ -34,7 +35,7 @@ POINT_MM = 0.22
 
 
 @dataclass(frozen=True)
-class PaintedNeedle:
+class PaintedNeedle(BowedAxis):
     """What to paint.
 
     Attributes:
@@ -60,32 +61,6 @@ class PaintedNeedle:
             raise InputError("a needle needs a length and a radius over 0 and a cone shorter than itself")
         if not np.linalg.norm(self.direction) > 0:
             raise InputError("a needle's direction must not be zero")
-
-    def axes(self) -> np.ndarray:
-        """(3, 3) rows: chord from entry to tip, the bow's direction, the third."""
-        d = np.asarray(self.direction, float) / np.linalg.norm(self.direction)
-        wish = np.eye(3)[int(np.argmin(np.abs(d)))] if self.bend_direction is None else np.asarray(self.bend_direction)
-        u = wish - (wish @ d) * d
-        if np.linalg.norm(u) < 1e-6:
-            raise InputError("bend_direction must not lie along the needle")
-        u /= np.linalg.norm(u)
-        return np.stack([d, u, np.cross(d, u)])
-
-    def curve(self, count: int = 101) -> np.ndarray:
-        """(count, 3) RAS mm on the axis, from the entry to the tip: the truth."""
-        d, u, _ = self.axes()
-        s = np.linspace(-self.length_mm, 0.0, count)
-        return np.asarray(self.tip, float) + np.outer(s, d) + np.outer(self._bow(s), u)
-
-    def tip_direction(self) -> np.ndarray:
-        """(3,) unit tangent at the tip: the truth."""
-        d, u, _ = self.axes()
-        tangent = d - 4.0 * self.bend_mm / self.length_mm * u
-        return tangent / np.linalg.norm(tangent)
-
-    def _bow(self, s: np.ndarray) -> np.ndarray:
-        x = -s / self.length_mm
-        return 4.0 * self.bend_mm * x * (1.0 - x)
 
     def cloud(self) -> tuple[np.ndarray, float]:
         """(n, 3) RAS mm evenly through the metal, and the volume (mm3) that each point stands for."""

@@ -22,7 +22,6 @@ RENEWED_TYPES = frozenset({"IMAGE", "SENSOR", "NDARRAY"})
 TRANSFORM_STATUS = "TransformStatus"
 GOOD_WORDS = {"OK", "TRUE", "1", "VALID"}
 STATUS_KEYS = ("TransformStatus", "TransformValid", "ImageStatus", "Status")
-NO_DEVICE = "(no name)"
 
 
 @dataclass

@@ -7,9 +7,6 @@ import numpy as np
 from ..geometry import InputError
 from .nodes import matrix_from_vtk, points_from_markups, world_from_node
 
-NAME_LENGTH = 20
-"""Bytes of a device name in the header; longer ones travel whole in version 2's metadata only."""
-
 
 def message_from_node(node, device: str | None = None):
     """The message that carries a node now.

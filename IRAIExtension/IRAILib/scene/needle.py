@@ -36,7 +36,7 @@ BENT_SHARE = 0.005
 UNIT_STEPS = (16, 12)
 STATUS_ATTRIBUTE, SIGMA_ATTRIBUTE, VALIDATED_ATTRIBUTE = ("IRAI.Needle.Status", "IRAI.Needle.Sigma",
                                                           "IRAI.Needle.ValidatedOn")
-TIME_ATTRIBUTE, UNITS_ATTRIBUTE = "IRAI.Needle.Time", "IRAI.Needle.Units"
+TIME_ATTRIBUTE = "IRAI.Needle.Time"
 
 
 def image_to_ras(volume) -> np.ndarray:

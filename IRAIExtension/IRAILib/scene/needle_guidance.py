@@ -19,6 +19,8 @@ WINDOW_S = 1.5
 MIN_TIPS = 4
 MIN_SPAN_S = 0.3
 MIN_SPEED_MM_S = 0.3
+UNKNOWN_PART = 0.5
+"""A way that leaves the picture by more than 30 degrees (this is the sine) has no known uncertainty."""
 SIGMAS = 2.0
 """A speed below this many of its standard deviations is no movement: no time to target is given."""
 
@@ -29,11 +31,12 @@ class Guidance:
 
     Attributes:
         distance_mm: tip to target; `distance_sigma_mm` its standard deviation from the tip's covariance.
-        off_line_mm: tip to the plan line, at right angles.
-        depth_left_mm: along the plan from the tip's foot to the target; negative past it.
+        off_line_mm: tip to the plan line, at right angles. depth_left_mm: along the plan from the tip's foot to the
+            target; negative past it. Both with the tip's standard deviation that way.
         angle_deg: between shaft and plan, 0 to 180.
         speed_mm_s: along the shaft, positive forwards; with its standard deviation.
-        time_to_target_s: distance along the shaft over the speed; only while the tip moves towards the target.
+        time_to_target_s: distance along the shaft over the speed; only while the tip moves towards the target. Its
+            standard deviation holds those of the tip and the speed.
     """
 
     distance_mm: float | None = None
@@ -45,6 +48,9 @@ class Guidance:
     speed_mm_s: float | None = None
     speed_sigma_mm_s: float | None = None
     time_to_target_s: float | None = None
+    off_line_sigma_mm: float | None = None
+    depth_left_sigma_mm: float | None = None
+    time_to_target_sigma_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -126,23 +132,40 @@ def guidance(estimate: NeedleEstimate, plan: tuple[np.ndarray, np.ndarray] | Non
     to_target = target - estimate.tip
     distance = float(np.linalg.norm(to_target))
     depth_left = float(to_target @ axis)
-    off_line = float(np.linalg.norm(to_target - depth_left * axis))
-    sigma = None
-    if estimate.covariance is not None:
-        unit = to_target / distance if distance > 1e-9 else axis
-        sigma = math.sqrt(max(float(unit @ estimate.covariance @ unit), 0.0))
+    away = to_target - depth_left * axis
+    off_line = float(np.linalg.norm(away))
+    sideways = away if off_line > 1e-6 else np.cross(axis, np.eye(3)[int(np.argmin(np.abs(axis)))])
     angle = None if direction is None else float(np.degrees(np.arccos(np.clip(direction @ axis, -1.0, 1.0))))
-    return Guidance(distance, sigma, off_line, depth_left, angle, estimate.direction_sigma_deg, speed_value,
-                    speed_sigma, _time_left(to_target, direction, speed_value, speed_sigma))
+    time_left, time_sigma = _time_left(estimate, to_target, speed)
+    return Guidance(distance, _sigma_along(estimate, to_target if distance > 1e-9 else axis), off_line, depth_left,
+                    angle, estimate.direction_sigma_deg, speed_value, speed_sigma, time_left,
+                    _sigma_along(estimate, sideways), _sigma_along(estimate, axis), time_sigma)
 
 
-def _time_left(to_target, direction, speed, sigma) -> float | None:
-    if direction is None or speed is None:
+def _sigma_along(estimate: NeedleEstimate, way: np.ndarray) -> float | None:
+    """Standard deviation of the tip, mm, along a vector of any length; None where it isn't known: without covariance,
+    and across a picture, of which the covariance says nothing (0 is no certainty)."""
+    if estimate.covariance is None:
         return None
-    ahead = float(to_target @ direction)
-    if ahead <= 0.0 or speed < max(MIN_SPEED_MM_S, SIGMAS * sigma):
+    unit = way / np.linalg.norm(way)
+    values, axes = np.linalg.eigh(estimate.covariance)
+    unknown = axes[:, values <= 1e-9]
+    if np.linalg.norm(unknown.T @ unit) > UNKNOWN_PART:
         return None
-    return ahead / speed
+    return math.sqrt(max(float(unit @ estimate.covariance @ unit), 0.0))
+
+
+def _time_left(estimate: NeedleEstimate, to_target: np.ndarray,
+               speed: tuple[float, float] | None) -> tuple[float | None, float | None]:
+    """(s, standard deviation), both None while the tip doesn't surely move towards the target."""
+    if estimate.direction is None or speed is None:
+        return None, None
+    ahead, (rate, rate_sigma) = float(to_target @ estimate.direction), speed
+    if ahead <= 0.0 or rate < max(MIN_SPEED_MM_S, SIGMAS * rate_sigma):
+        return None, None
+    sigma = _sigma_along(estimate, estimate.direction)
+    left = ahead / rate
+    return left, None if sigma is None else math.hypot(sigma / rate, left * rate_sigma / rate)
 
 
 def plan_from_node(node) -> tuple[np.ndarray, np.ndarray] | None:
@@ -165,13 +188,13 @@ def guidance_rows(value: Guidance) -> list[tuple[str, str]]:
     if value.distance_mm is not None:
         rows.append(("Tip to target", with_sigma(value.distance_mm, value.distance_sigma_mm, "mm")))
     if value.off_line_mm is not None:
-        rows.append(("Tip off the plan line", f"{value.off_line_mm:.1f} mm"))
+        rows.append(("Tip off the plan line", with_sigma(value.off_line_mm, value.off_line_sigma_mm, "mm")))
     if value.depth_left_mm is not None:
-        rows.append(("Depth left", f"{value.depth_left_mm:.1f} mm"))
+        rows.append(("Depth left", with_sigma(value.depth_left_mm, value.depth_left_sigma_mm, "mm")))
     if value.angle_deg is not None:
         rows.append(("Angle to the plan", with_sigma(value.angle_deg, value.angle_sigma_deg, "°")))
     if value.speed_mm_s is not None:
         rows.append(("Speed along the shaft", with_sigma(value.speed_mm_s, value.speed_sigma_mm_s, "mm/s")))
     if value.time_to_target_s is not None:
-        rows.append(("Time to target", f"{value.time_to_target_s:.0f} s"))
+        rows.append(("Time to target", with_sigma(value.time_to_target_s, value.time_to_target_sigma_s, "s", 0)))
     return rows

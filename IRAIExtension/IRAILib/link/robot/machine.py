@@ -36,7 +36,6 @@ log = logging.getLogger("IRAI.link.robot")
 EMERGENCY_REPEAT_S = 0.1
 POSITION_STALE_S = 0.5
 JUMP_SPEED_MM_S, JUMP_SLACK_MM = 100.0, 5.0  # a needle guide is slower; a larger step is a broken encoder
-PHASES_WITH_RESULT = frozenset(Phase) - {Phase.UNDEFINED, Phase.PLANNING, Phase.CALIBRATION}
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,12 +61,6 @@ class Space:
         cells = np.clip(cells, 0, np.array(self.depth.shape) - 1)
         return self.depth[tuple(cells.T)]
 
-    def to_border_mm(self, grid_mm: np.ndarray) -> np.ndarray:
-        """Distance to the nearest face of the volume, counted in mm, at (n, 3) grid mm."""
-        size = (np.array(self.array.shape[::-1]) - 1) * self.spacing
-        points = np.asarray(grid_mm)
-        return (np.minimum(points, size - points) + self.spacing / 2).min(axis=1)
-
     def leaves_volume(self, point: np.ndarray, outward: np.ndarray) -> bool:
         """Whether a line that goes on past `point` is out of the volume within about a voxel and a half."""
         ahead = point + outward * 1.5 * float(np.abs(outward) @ self.spacing)

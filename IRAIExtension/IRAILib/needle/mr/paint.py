@@ -19,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...geometry import InputError, Volume
+from ..bowed import BowedAxis
 from .field import GYROMAGNETIC_HZ_PER_T, rod_shift
 
 NEAR_MM, REACH_MM = 5.5, 12.0
@@ -28,7 +29,7 @@ TISSUE_PPM = -9.0
 
 
 @dataclass(frozen=True)
-class PaintedVoid:
+class PaintedVoid(BowedAxis):
     """A needle to paint.
 
     Attributes:
@@ -52,37 +53,12 @@ class PaintedVoid:
         if not np.linalg.norm(self.direction) > 0:
             raise InputError("a needle's direction must not be zero")
 
-    def axes(self) -> np.ndarray:
-        """(3, 3) rows: chord from entry to tip, the bow's direction, the third."""
-        d = np.asarray(self.direction, float) / np.linalg.norm(self.direction)
-        wish = np.eye(3)[int(np.argmin(np.abs(d)))] if self.bend_direction is None else np.asarray(self.bend_direction)
-        u = wish - (wish @ d) * d
-        if np.linalg.norm(u) < 1e-6:
-            raise InputError("bend_direction must not lie along the needle")
-        u /= np.linalg.norm(u)
-        return np.stack([d, u, np.cross(d, u)])
-
-    def curve(self, count: int = 101) -> np.ndarray:
-        """(count, 3) RAS mm on the axis, from the entry to the tip: the truth."""
-        d, u, _ = self.axes()
-        s = np.linspace(-self.length_mm, 0.0, count)
-        return np.asarray(self.tip, float) + np.outer(s, d) + np.outer(self._bow(s), u)
-
-    def tip_direction(self) -> np.ndarray:
-        """(3,) unit tangent at the tip: the truth."""
-        return self.tangents(np.zeros(1))[0]
-
     def tangents(self, s: np.ndarray) -> np.ndarray:
         """(n, 3) unit tangents at s, mm along the chord (0 at the tip, negative towards the entry)."""
         d, u, _ = self.axes()
         slope = -4.0 * self.bend_mm / self.length_mm * (1.0 + 2.0 * np.clip(s, -self.length_mm, 0.0) / self.length_mm)
         tangent = d + np.outer(slope, u)
         return tangent / np.linalg.norm(tangent, axis=1, keepdims=True)
-
-    def _bow(self, s: np.ndarray) -> np.ndarray:
-        x = -np.minimum(s, 0.0) / self.length_mm
-        ahead = -4.0 * self.bend_mm / self.length_mm * np.maximum(s, 0.0)
-        return 4.0 * self.bend_mm * x * (1.0 - x) + ahead
 
     def local(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(n,) mm along (0 at the tip), (n, 3) vector across, (n, 3) tangent there, for (n, 3) RAS mm."""

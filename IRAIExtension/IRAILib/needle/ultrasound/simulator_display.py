@@ -28,11 +28,6 @@ class Display:
     near: np.ndarray | None
     overlay_seed: int
 
-    @property
-    def floor_db(self) -> float:
-        """Level that is shown black."""
-        return -self.level * self.dynamic_range
-
     def picture(self, envelope: np.ndarray, converter: ScanConverter, overlay: np.ndarray | None) -> np.ndarray:
         """(h, w) uint8 of a (SAMPLES, LINES) envelope."""
         if self.near is not None:
