@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from .fusion_calibrate import add_calibrate
+import importlib
+
+STEPS = ("calibrate",)
+"""Each step's module is `fusion_STEP` and has `add_step(commands)`."""
 
 
 def add_parser(commands) -> None:
     """Add `fusion` to the commands."""
     group = commands.add_parser("fusion", help="the plan in the live image: calibrate tools, probes and clocks")
     sub = group.add_subparsers(dest="step", metavar="STEP", required=True)
-    add_calibrate(sub)
+    for step in STEPS:
+        importlib.import_module(f".fusion_{step}", __package__).add_step(sub)

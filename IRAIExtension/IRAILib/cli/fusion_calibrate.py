@@ -28,7 +28,7 @@ lag_s is the tracker's time stamp less the image's of one instant."""
 ENDING = "Exit status: 0 done, 2 bad input, 3 refused (the data can't carry a calibration; one line says what to do)."
 
 
-def add_calibrate(commands) -> None:
+def add_step(commands) -> None:
     """Add `calibrate` to the steps of `irai fusion`."""
     group = commands.add_parser("calibrate", help="tip, shaft, landmarks, image-to-probe, clocks")
     sub = group.add_subparsers(dest="what", metavar="WHAT", required=True)

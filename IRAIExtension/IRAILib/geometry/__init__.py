@@ -11,14 +11,15 @@ from .errors import (
     RefusedError,
 )
 from .needle_estimate import NeedleEstimate, NeedleStatus
+from .projection import CArmGeometry, beam_direction
 from .resample import resample, resample_mask
 from .surface import Surface
 from .transform import CompositeTransform, GridTransform, LinearTransform, Transform, transform_from_sitk
 from .volume import Grid, Mask, Volume
 
 __all__ = [
-    "CancelledError", "CompositeTransform", "EmptyMaskError", "FrameMismatchError", "Grid", "GridTransform",
-    "IRAIError", "InputError", "LinearTransform", "Mask", "MissingPackageError", "NeedleEstimate", "NeedleStatus",
-    "RefusedError", "SignedDistance", "Surface", "Transform", "Volume", "resample", "resample_mask", "signed_distance",
-    "transform_from_sitk",
+    "CArmGeometry", "CancelledError", "CompositeTransform", "EmptyMaskError", "FrameMismatchError", "Grid",
+    "GridTransform", "IRAIError", "InputError", "LinearTransform", "Mask", "MissingPackageError", "NeedleEstimate",
+    "NeedleStatus", "RefusedError", "SignedDistance", "Surface", "Transform", "Volume", "beam_direction", "resample",
+    "resample_mask", "signed_distance", "transform_from_sitk",
 ]
