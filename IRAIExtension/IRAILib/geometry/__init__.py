@@ -11,7 +11,7 @@ from .errors import (
     RefusedError,
 )
 from .needle_estimate import NeedleEstimate, NeedleStatus
-from .projection import CArmGeometry, beam_direction
+from .projection import CArmGeometry, angles_of, beam_direction, geometry_from_angles
 from .resample import resample, resample_mask
 from .surface import Surface
 from .transform import CompositeTransform, GridTransform, LinearTransform, Transform, transform_from_sitk
@@ -20,6 +20,6 @@ from .volume import Grid, Mask, Volume
 __all__ = [
     "CArmGeometry", "CancelledError", "CompositeTransform", "EmptyMaskError", "FrameMismatchError", "Grid",
     "GridTransform", "IRAIError", "InputError", "LinearTransform", "Mask", "MissingPackageError", "NeedleEstimate",
-    "NeedleStatus", "RefusedError", "SignedDistance", "Surface", "Transform", "Volume", "beam_direction", "resample",
-    "resample_mask", "signed_distance", "transform_from_sitk",
+    "NeedleStatus", "RefusedError", "SignedDistance", "Surface", "Transform", "Volume", "angles_of", "beam_direction",
+    "geometry_from_angles", "resample", "resample_mask", "signed_distance", "transform_from_sitk",
 ]
