@@ -1,0 +1,248 @@
+"""The live slice in the scene: the picture where it lies, the volume cut there, both blended, the plan drawn on it.
+
+Every node is made on first use and marked with its role, so that a reloaded scene has it once. What is not live now
+is grey: pictures dimmed, structures and tool hidden.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..geometry import InputError, NeedleEstimate, Volume
+from .changes import ROLE, put_in_folder, remove_node
+from .fusion_guide import Obstacle
+from .link_status import dim_colors
+from .needle import NeedleView
+from .nodes import matrix_to_vtk, volume_from_node
+
+FOLDER = "FusionNav"
+SIDE_BY_SIDE, BLENDED, CHECKERBOARD = "side", "blend", "checker"
+MODES = (SIDE_BY_SIDE, BLENDED, CHECKERBOARD)
+RESLICE_PX, RESLICE_HZ = 320, 12.0
+"""The volume is cut with at most so many pixels a side and so often: the picture itself comes at full size and rate."""
+OUTLINE_HZ = 5.0
+PICTURE, CUT, FUSED = "picture", "cut", "fused"
+TITLES = {PICTURE: "Live slice", CUT: "Volume in the live plane", FUSED: "Live slice and volume"}
+STATUS = "IRAI.Fusion.Status"
+
+
+class LiveViews:
+    """The nodes of the live slice. Args: scene: None is slicer.mrmlScene. clock: seconds that go forward."""
+
+    def __init__(self, scene=None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        import slicer
+
+        self.scene, self.clock = scene if scene is not None else slicer.mrmlScene, clock
+        self.volume: Any = None
+        self.mode, self.opacity = BLENDED, 0.5
+        self.structures: list[tuple[str, Any, tuple[float, float, float]]] = []
+        self.tool = NeedleView(scene, "FusionNav tool")
+        self.ras_from_pixel: np.ndarray | None = None
+        self.size_px = (0, 0)
+        self.dimmed, self.why = True, "nothing has come yet"
+        self._volume_id, self._volume = None, None
+        self._cut_s = self._drawn_s = float("-inf")
+
+    # ---- what is shown
+
+    def show(self, pixels: np.ndarray, ras_from_pixel: np.ndarray) -> None:
+        """A picture (rows, columns) where it lies; the volume and the structures follow at their own rates."""
+        now = self.clock()
+        self.ras_from_pixel, self.size_px = np.asarray(ras_from_pixel, float), (pixels.shape[1], pixels.shape[0])
+        self._write(PICTURE, pixels, self.ras_from_pixel)
+        if self.volume is not None and now - self._cut_s >= 1.0 / RESLICE_HZ:
+            self._cut_s = now
+            self._fuse(pixels)
+        if now - self._drawn_s >= 1.0 / OUTLINE_HZ:
+            self._drawn_s = now
+            self._draw_structures()
+        if self.dimmed:
+            self.dimmed, self.why = False, ""
+            self._light(True)
+
+    def dim(self, why: str) -> None:
+        """Nothing is live now: grey, and no structure and no tool where nobody knows whether it is there."""
+        self.why = why
+        if not self.dimmed:
+            self.dimmed = True
+            self._light(False)
+        self.tool.lose(self.clock())
+
+    def show_tool(self, estimate: NeedleEstimate) -> None:
+        """The tracked tool, or that it is lost."""
+        if estimate.tip is None:
+            self.tool.lose(self.clock())
+        else:
+            self.tool.show(estimate, self.clock())
+
+    def set_structures(self, obstacles: list[Obstacle]) -> None:
+        """What is drawn on the live slice: the outlines of these structures."""
+        from ..geometry import Mask
+
+        for node in self._nodes("vtkMRMLModelNode", "fusion.outline"):
+            remove_node(node)
+        self.structures = [(entry.name, Mask(entry.distance.array < 0.0, entry.distance.grid, entry.name), entry.color)
+                           for entry in obstacles]
+        self._drawn_s = float("-inf")
+
+    # ---- the pictures
+
+    def _fuse(self, pixels: np.ndarray) -> None:
+        from ..navigation.reslice import reslice
+
+        volume = self._library_volume()
+        step = max(1, int(np.ceil(max(self.size_px) / RESLICE_PX)))
+        small = np.ascontiguousarray(pixels[::step, ::step])
+        matrix = np.array(self.ras_from_pixel)
+        matrix[:3, :2] *= step
+        values = reslice(volume, matrix, (small.shape[1], small.shape[0]))
+        grey = self.windowed(values)
+        self._write(CUT, grey, matrix)
+        if self.mode != SIDE_BY_SIDE:
+            self._write(FUSED, fused(small, grey, self.mode, self.opacity, np.isfinite(values)), matrix)
+
+    def _library_volume(self) -> Volume:
+        """The chosen volume as the library has it, read again when it is another one or was moved."""
+        node = self.volume
+        key = (node.GetID(), node.GetMTime(), node.GetImageData().GetMTime() if node.GetImageData() else 0,
+               node.GetParentTransformNode() and node.GetParentTransformNode().GetMTime())
+        if key != self._volume_id or self._volume is None:
+            self._volume_id, self._volume = key, volume_from_node(node)
+        return self._volume
+
+    def windowed(self, values: np.ndarray) -> np.ndarray:
+        """(rows, columns) uint8 of the volume's values in its window; outside of it black."""
+        display = self.volume.GetDisplayNode()
+        window, level = (350.0, 40.0) if display is None else (display.GetWindow(), display.GetLevel())
+        scaled = (np.nan_to_num(values, nan=level - window) - level) / max(window, 1e-6) + 0.5
+        return np.clip(255.0 * scaled, 0, 255).astype(np.uint8)
+
+    def _write(self, part: str, pixels: np.ndarray, matrix: np.ndarray) -> None:
+        import slicer
+
+        node = self.node(part)
+        was = node.StartModify()
+        try:
+            node.SetIJKToRASMatrix(matrix_to_vtk(_with_normal(matrix)))
+            slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(pixels)[None])
+            display = node.GetDisplayNode()
+            if display is None:
+                node.CreateDefaultDisplayNodes()
+                display = node.GetDisplayNode()
+                display.SetAutoWindowLevel(False)
+                display.SetWindowLevel(255.0, 127.5)
+        finally:
+            node.EndModify(was)
+
+    def node(self, part: str) -> Any:
+        """The volume node of a part: picture, cut, fused."""
+        role = f"fusion.{part}"
+        found = next(iter(self._nodes("vtkMRMLScalarVolumeNode", role)), None)
+        if found is None:
+            found = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", TITLES[part])
+            found.SetAttribute(ROLE, role)
+            put_in_folder([found], FOLDER)
+        return found
+
+    def _nodes(self, class_name: str, role: str) -> list[Any]:
+        collection = self.scene.GetNodesByClass(class_name)
+        collection.UnRegister(None)
+        nodes = [collection.GetItemAsObject(n) for n in range(collection.GetNumberOfItems())]
+        return [node for node in nodes if node.GetAttribute(ROLE) == role]
+
+    def _light(self, live: bool) -> None:
+        for part in TITLES:
+            for node in self._nodes("vtkMRMLScalarVolumeNode", f"fusion.{part}"):
+                node.SetAttribute(STATUS, "LIVE" if live else "STALE")
+                display = node.GetDisplayNode()
+                if display is not None:
+                    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey" if live
+                                                     else dim_colors(self.scene).GetID())
+        for node in self._nodes("vtkMRMLModelNode", "fusion.outline"):
+            node.GetDisplayNode().SetVisibility(live)
+
+    # ---- the plan on the picture
+
+    def _draw_structures(self) -> None:
+        from ..navigation.reslice import outlines
+
+        existing = {node.GetName(): node for node in self._nodes("vtkMRMLModelNode", "fusion.outline")}
+        for name, mask, color in self.structures:
+            lines = outlines(mask, self.ras_from_pixel, self.size_px)
+            node = existing.get(f"{name} on the live slice")
+            if node is None:
+                node = self.scene.AddNewNodeByClass("vtkMRMLModelNode", f"{name} on the live slice")
+                node.SetAttribute(ROLE, "fusion.outline")
+                node.CreateDefaultDisplayNodes()
+                display = node.GetDisplayNode()
+                display.SetColor(*color)
+                display.SetLineWidth(3)
+                display.SetVisibility2D(True)
+                display.SetSliceDisplayModeToProjection()
+                put_in_folder([node], FOLDER)
+            node.SetAndObservePolyData(polylines([self._to_ras(line) for line in lines]))
+
+    def _to_ras(self, line_px: np.ndarray) -> np.ndarray:
+        matrix = np.asarray(self.ras_from_pixel, float)
+        return np.asarray(line_px, float) @ matrix[:3, :2].T + matrix[:3, 3]
+
+    def remove(self) -> None:
+        """Take every node of the live slice out of the scene."""
+        for part in TITLES:
+            for node in self._nodes("vtkMRMLScalarVolumeNode", f"fusion.{part}"):
+                remove_node(node)
+        for node in self._nodes("vtkMRMLModelNode", "fusion.outline"):
+            remove_node(node)
+        self.tool.remove()
+
+
+def fused(picture: np.ndarray, cut: np.ndarray, mode: str, share: float, inside: np.ndarray) -> np.ndarray:
+    """(rows, columns) uint8 of a picture and the volume's cut, 8-bit both: blended, or in fields by turns.
+
+    share: 0 is the picture alone, 1 the volume alone. inside: where the volume has values; elsewhere the picture stays.
+    Raises InputError for another mode.
+    """
+    grey = _bytes(picture)
+    if mode == BLENDED:
+        both = (1.0 - share) * grey + share * cut
+    elif mode == CHECKERBOARD:
+        field = max(grey.shape[0] // 6, 8)
+        rows, columns = (np.arange(n) // field for n in grey.shape)
+        both = np.where((rows[:, None] + columns[None, :]) % 2 == 1, cut, grey)
+    else:
+        raise InputError(f"'{mode}' is no way to show two pictures in one; {BLENDED} or {CHECKERBOARD}")
+    return np.clip(np.where(inside, both, grey), 0, 255).astype(np.uint8)
+
+
+def _bytes(picture: np.ndarray) -> np.ndarray:
+    if picture.dtype == np.uint8:
+        return picture
+    low, high = np.nanpercentile(picture, (1, 99))
+    return np.clip(255.0 * (picture - low) / max(high - low, 1e-9), 0, 255).astype(np.uint8)
+
+
+def _with_normal(matrix: np.ndarray) -> np.ndarray:
+    """A picture's matrix with a unit normal as its third column: a slice 1 mm thick."""
+    out = np.array(matrix, float)
+    normal = np.cross(out[:3, 0], out[:3, 1])
+    out[:3, 2] = normal / np.linalg.norm(normal)
+    return out
+
+
+def polylines(lines: list[np.ndarray]) -> Any:
+    """(n, 3) point lists as a vtkPolyData of lines; empty without any."""
+    import vtk
+
+    points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
+    for line in lines:
+        cells.InsertNextCell(len(line))
+        for point in line:
+            cells.InsertCellPoint(points.InsertNextPoint(*(float(value) for value in point)))
+    mesh = vtk.vtkPolyData()
+    mesh.SetPoints(points)
+    mesh.SetLines(cells)
+    return mesh
