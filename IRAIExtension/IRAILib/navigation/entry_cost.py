@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import InputError, Mask, Volume
+from ..geometry import Grid, InputError, Mask, Volume
+from .entry_field import nearest_along
 
 SAMPLE_MM = 2.0
 ROOM_ENOUGH_MM = 10.0
@@ -82,21 +83,19 @@ class Capsule:
         matrix = organ.grid.ras_from_ijk.copy()
         matrix[:3, :3] *= steps[::-1]
         self.smooth = smooth[window]
-        from ..geometry import Grid
-
         self.grid = Grid(self.smooth.shape, matrix)
+        self.inside = np.pad(self.smooth[1:-1, 1:-1, 1:-1] > 0.5, 1)
         self.slopes = np.gradient(self.smooth, *self.grid.spacing_kji_mm)
 
-    def angles_deg(self, points_ras: np.ndarray, unit: np.ndarray) -> np.ndarray:
-        """(n,) angle between outward paths (n, 3) and the capsule's normal where each leaves for good; NaN if never.
-
-        Args: points_ras: (n, m, 3) samples from target to skin.
-        """
-        shape = points_ras.shape[:2]
-        inside = Volume(self.smooth, self.grid).sample(points_ras.reshape(-1, 3)).reshape(shape) > 0.5
-        last = shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
-        has = inside.any(axis=1) & (last < shape[1] - 1)
-        place = points_ras[np.arange(shape[0]), last]
+    def angles_deg(self, target: np.ndarray, points: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """(n,) angle between the paths from target to points (n, 3) and the capsule's normal where each leaves the
+        organ for good, looked for at the shares (m,); NaN if never."""
+        inside = nearest_along(self.inside, self.grid, target, points, share)
+        last = len(share) - 1 - inside[:, ::-1].argmax(axis=1)
+        has = inside.any(axis=1) & (last < len(share) - 1)
+        away = points - target
+        unit = away / np.maximum(np.linalg.norm(away, axis=1), 1e-9)[:, None]
+        place = target + share[last][:, None] * away
         slope = np.stack([Volume(s, self.grid).sample(place) for s in self.slopes], axis=1)
         normal = -slope @ self.grid.directions[:, ::-1].T
         size = np.linalg.norm(normal, axis=1)
@@ -112,17 +111,16 @@ def measure(field, skin, capsule: Capsule | None, target: np.ndarray, points: np
     unit = away / np.maximum(length, 1e-9)[:, None]
     count = max(2, int(np.ceil(length.max(initial=1.0) / SAMPLE_MM)))
     share = (np.arange(count) + 0.5) / count
-    samples = target + share[None, :, None] * away[:, None, :]
-    bits = field.samples(samples.reshape(-1, 3)).reshape(len(points), count)
+    bits = field.along(target, points, share)
     step = length / count
     crossed = {name: (bits & bits.dtype.type(1 << n) > 0).sum(axis=1) * step
                for n, (name, o) in enumerate(zip(field.names, field.obstacles, strict=True)) if not o.hard}
-    outside = ~skin.inside(samples.reshape(-1, 3)).reshape(len(points), count)
+    outside = ~nearest_along(skin.body.array, skin.body.grid, target, points, share)
     outside &= (1.0 - share)[None, :] * length[:, None] > 4.0
     motion = np.asarray(options.breathing_ras_mm, float)
     along = np.abs(unit @ motion)
     return Measures(length, np.degrees(np.arccos(np.clip((unit * normals).sum(axis=1), -1, 1))),
-                    capsule.angles_deg(samples, unit) if capsule else np.full(len(points), np.nan),
+                    capsule.angles_deg(target, points, share) if capsule else np.full(len(points), np.nan),
                     np.degrees(np.arcsin(np.clip(unit @ slice_normal, -1, 1))), along,
                     np.sqrt(np.maximum(motion @ motion - along**2, 0.0)), crossed, outside.sum(axis=1) * step)
 

@@ -170,15 +170,21 @@ class ObstacleField:
         for n, obstacle in enumerate(self.obstacles):
             same = obstacle.mask.grid.same_grid(grid)
             fine = obstacle.mask.array[window] if same else _carried(obstacle.mask, self.fine)
-            self.bits |= fine.astype(kind) * kind(1 << n)
+            box = _extent(fine, steps)
+            part = fine[box]
+            self.bits[box] |= np.multiply(part, kind(1 << n), dtype=kind)
             if not obstacle.hard:
                 continue
-            cells, slack = _blocks(fine, steps), 0.0
-            if not same:
-                cells, slack = _cells(obstacle.mask, self.grid), float(np.linalg.norm(obstacle.mask.spacing_mm)) / 2.0
-                self.slack = max(self.slack, self.reach + slack)
+            slack = 0.0 if same else float(np.linalg.norm(obstacle.mask.spacing_mm)) / 2.0
             key = round(float(obstacle.margin_mm or 0.0) + needle_radius_mm + slack, 6)
-            groups[key] = groups[key] | cells if key in groups else cells
+            cells = groups.setdefault(key, np.zeros(self.grid.shape, bool))
+            if same:
+                blocks = _blocks(part, steps)
+                low = [b.start // s for b, s in zip(box, steps, strict=True)]
+                cells[tuple(slice(a, a + m) for a, m in zip(low, blocks.shape, strict=True))] |= blocks
+            else:
+                cells |= _cells(obstacle.mask, self.grid)
+                self.slack = max(self.slack, self.reach + slack)
         self.hard_bits = kind(sum(1 << n for n, o in enumerate(self.obstacles) if o.hard and
                                   o.mask.grid.same_grid(grid)))
         self.room = np.full(self.grid.shape, 1000.0, np.float32)
@@ -226,10 +232,36 @@ class ObstacleField:
             active, t = active[~ended], t[~ended]
         return state, least, start_ras + (place / np.maximum(length, 1e-9))[:, None] * (ends_ras - start_ras)
 
-    def samples(self, points_ras: np.ndarray) -> np.ndarray:
-        """(n,) bit n set where obstacle n lies, at (n, 3) RAS mm."""
-        index = np.rint(self.fine.indices_kji(points_ras)).astype(np.int64)
-        return self.bits[tuple(np.clip(index, 0, np.array(self.fine.shape) - 1).T)]
+    def along(self, start_ras: np.ndarray, ends_ras: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """(n, m) bit b set where obstacle b lies, at the shares (m,) of the ways from one point to (n, 3) RAS mm."""
+        return nearest_along(self.bits, self.fine, start_ras, ends_ras, share)
+
+
+def nearest_along(array: np.ndarray, grid: Grid, start_ras: np.ndarray, ends_ras: np.ndarray,
+                  share: np.ndarray) -> np.ndarray:
+    """(n, m) nearest voxels (the grid's edge beyond it) at the shares (m,) of the ways from start to (n, 3) ends."""
+    start = grid.indices_kji(start_ras)[0].astype(np.float32)
+    step = grid.indices_kji(ends_ras).astype(np.float32) - start
+    flat = np.zeros((len(step), len(share)), np.int32)
+    for axis, size in enumerate(grid.shape):
+        index = step[:, axis, None] * share.astype(np.float32) + (start[axis] + np.float32(0.5))
+        np.clip(index, 0, size - 1, out=index)
+        flat *= size
+        flat += index.astype(np.int32)
+    return array.ravel()[flat]
+
+
+def _extent(array: np.ndarray, steps: np.ndarray) -> tuple[slice, ...]:
+    """The box round what is True, from whole cells."""
+    box = [slice(0, n) for n in array.shape]
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = np.flatnonzero(array[tuple(box)].any(axis=others))
+        if not len(hit):
+            return (slice(0, 0),) * 3
+        step = int(steps[axis])
+        box[axis] = slice(int(hit[0]) // step * step, min(array.shape[axis], -(-int(hit[-1] + 1) // step) * step))
+    return tuple(box)
 
 
 def _border(box: np.ndarray) -> np.ndarray:
