@@ -1,0 +1,51 @@
+"""Reasons not to believe a multimodal registration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LARGEST_SIGMA_MM = 2.5
+LARGEST_OPINION_MM = 5.0
+LARGEST_RIVAL = 0.9
+LEAST_SHARE = 0.3
+LEAST_CHANCE = 3.0
+LEAST_SCORE = 0.02
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured on a finished map; see `MultimodalRegistration`. chance: spreads above wrong places."""
+
+    score: float
+    start_score: float
+    share: float
+    sigma_mm: float
+    opinion_mm: float | None
+    rival: float | None
+    chance: float
+    at_edge: bool
+
+
+def judge_multimodal(evidence: Evidence, method: str) -> str | None:
+    """The first reason to refuse, one line, or None."""
+    e = evidence
+    if e.share < LEAST_SHARE:
+        return (f"only {100 * e.share:.0f} % of the smaller image meets the other (at least {100 * LEAST_SHARE:.0f} % "
+                "is needed); place the images by landmarks first")
+    if e.at_edge:
+        return "the best place lies at the edge of the search; place the images by landmarks first"
+    if e.score < LEAST_SCORE or e.chance < LEAST_CHANCE:
+        return (f"the found place matches hardly better than wrong ones ({e.chance:.1f} standard deviations, at least "
+                f"{LEAST_CHANCE:g} are needed); check that both images show the same part of the same patient")
+    if e.score < e.start_score and method != "mind":
+        return "the images match worse after registration than before; place them by landmarks"
+    if e.rival is not None and e.rival > LARGEST_RIVAL:
+        return (f"another place, more than 5 mm away, matches nearly as well ({100 * e.rival:.0f} % of the gain); give "
+                "a mask of the organ, or a start nearer the truth")
+    if e.sigma_mm > LARGEST_SIGMA_MM:
+        return (f"the place is uncertain by {e.sigma_mm:.1f} mm (halves of the tissue disagree; at most "
+                f"{LARGEST_SIGMA_MM:g} mm is accepted); give a mask of the organ, or register by landmarks")
+    if e.opinion_mm is not None and e.opinion_mm > LARGEST_OPINION_MM:
+        return (f"two unlike measures disagree by {e.opinion_mm:.1f} mm (at most {LARGEST_OPINION_MM:g} mm is "
+                "accepted); give a mask of the organ, or register by landmarks")
+    return None
