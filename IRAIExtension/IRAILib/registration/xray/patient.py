@@ -1,0 +1,124 @@
+"""A CT made ready for many radiographs: the body without its table, pooled voxels at several sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...geometry import InputError, Volume
+from .drr import CORTICAL_PER_MM, WATER_PER_MM, DrrVolume, attenuation, prepare_volume, require_torch
+
+BASE_MM = 1.4
+BODY_MM = 3.0
+BODY_PER_MM = 0.5 * WATER_PER_MM
+BONE_PER_MM = WATER_PER_MM + 0.12 * (CORTICAL_PER_MM - WATER_PER_MM)
+OPENING_MM = 6.0
+SMALLEST_BODY_ML = 500.0
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """Attributes:
+        mu_per_mm: (k, j, i) float32, 1/mm, air where the body isn't. ras_from_ijk: (4, 4).
+        inside: torch (1, 1, k, j, i) float, 1 in the body, on a grid of its own (`inside_from_ijk`), for rays that
+            enter or leave the scan within the body and so miss part of it.
+        bone_centre: (3,) RAS mm.
+    """
+
+    mu_per_mm: np.ndarray
+    ras_from_ijk: np.ndarray
+    body: DrrVolume
+    bone_centre: np.ndarray
+    device: str = "cpu"
+    levels: dict[float, DrrVolume] = field(default_factory=dict)
+
+    def at(self, spacing_mm: float) -> DrrVolume:
+        """Attenuation with derivatives, voxels of about `spacing_mm`; made once."""
+        if spacing_mm not in self.levels:
+            self.levels[spacing_mm] = prepare_volume(self.mu_per_mm, self.ras_from_ijk, spacing_mm=spacing_mm,
+                                                     step_mm=1.2 * spacing_mm, with_derivatives=True,
+                                                     device=self.device)
+        return self.levels[spacing_mm]
+
+
+def prepare_patient(ct: Volume, device: str = "cpu") -> Patient:
+    """Take the table away (it isn't the angiography suite's), crop to the body.
+
+    Raises InputError for what is no CT in HU of at least half a litre of a body.
+    """
+    hu = np.asarray(ct.array)
+    if min(hu.shape) < 4 or not np.isfinite(hu).any():
+        raise InputError(f"{ct.name or 'CT'}: too few slices or no numbers; a CT in HU is needed")
+    pooled = prepare_volume(attenuation(hu), ct.ras_from_ijk, spacing_mm=BASE_MM)
+    mu = pooled.values[0, 0].numpy()
+    small = prepare_volume(mu, pooled.ras_from_ijk, spacing_mm=BODY_MM)
+    body = _body(small.values[0, 0].numpy(), small.ras_from_ijk)
+    litres = body.sum() * abs(np.linalg.det(small.ras_from_ijk[:3, :3])) / 1000.0
+    if litres < SMALLEST_BODY_ML:
+        raise InputError(f"{ct.name or 'CT'}: holds no body ({litres:.0f} ml of tissue); are the values HU?")
+    factor = np.round(np.diag(np.linalg.inv(pooled.ras_from_ijk) @ small.ras_from_ijk)[2::-1]).astype(int)
+    full = body
+    for axis in range(3):
+        full = np.repeat(full, factor[axis], axis=axis)
+    full = full[tuple(slice(n) for n in mu.shape)]
+    mu = np.where(full, mu, np.float32(0))
+    window = _window(full)
+    matrix = pooled.ras_from_ijk.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ np.array([window[2].start, window[1].start, window[0].start], float)
+    mu = np.ascontiguousarray(mu[window])
+    bone = np.argwhere(mu > BONE_PER_MM)
+    if len(bone) < 100:
+        raise InputError(f"{ct.name or 'CT'}: holds no bone; X-ray registration needs some")
+    centre = matrix[:3, :3] @ bone.mean(axis=0)[::-1] + matrix[:3, 3]
+    inside = prepare_volume(full[window].astype(np.float32), matrix, spacing_mm=BODY_MM, device=device)
+    return Patient(mu, matrix, inside, centre, device)
+
+
+def _body(mu: np.ndarray, ras_from_ijk: np.ndarray) -> np.ndarray:
+    """Largest piece of tissue that an opening leaves in one, slices filled, grown by a voxel."""
+    from scipy import ndimage
+
+    spacing = np.linalg.norm(ras_from_ijk[:3, :3], axis=0)[::-1]
+    reach = max(1, round(OPENING_MM / 2 / float(np.median(spacing))))
+    opened = ndimage.binary_opening(mu > BODY_PER_MM, iterations=reach)
+    pieces, count = ndimage.label(opened)
+    if count == 0:
+        return np.zeros(mu.shape, bool)
+    largest = int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
+    body = ndimage.binary_dilation(pieces == largest, iterations=reach + 1)
+    axis = int(np.argmin(mu.shape)) if min(mu.shape) < 0.5 * max(mu.shape) else 0
+    for n in range(mu.shape[axis]):
+        part: list[Any] = [slice(None)] * 3
+        part[axis] = n
+        body[tuple(part)] = ndimage.binary_fill_holes(body[tuple(part)])
+    return body
+
+
+def _window(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    sides = []
+    for axis in range(3):
+        filled = np.nonzero(mask.any(axis=tuple(n for n in range(3) if n != axis)))[0]
+        sides.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return sides[0], sides[1], sides[2]
+
+
+def cut_rays(patient: Patient, source: np.ndarray, away: Any, table_from_ras: Any) -> Any:
+    """torch (b, n) bool: the ray enters or leaves the scan within the body: part of what it saw isn't in the CT."""
+    from .drr import clip_to_box
+
+    torch = require_torch()
+    volume = patient.body
+    ijk_from_ras = torch.as_tensor(np.linalg.inv(volume.ras_from_ijk), dtype=torch.float32, device=volume.device)
+    ijk_from_table = ijk_from_ras @ torch.linalg.inv(table_from_ras)
+    start = (ijk_from_table[:, :3, :3] @ torch.as_tensor(source, dtype=torch.float32, device=volume.device)
+             + ijk_from_table[:, :3, 3])[:, None]
+    along = away @ ijk_from_table[:, :3, :3].transpose(1, 2)
+    size = torch.as_tensor(volume.size_ijk, dtype=torch.float32, device=volume.device)
+    first, last = clip_to_box(start, along, size)
+    places = torch.stack([start + t[..., None] * along for t in (first, last)], dim=1)
+    places = torch.minimum(places.clamp(min=0.0), size - 1.0) * (2.0 / (size - 1.0)) - 1.0
+    seen = torch.nn.functional.grid_sample(volume.values.expand(len(places), -1, -1, -1, -1), places[:, None],
+                                           mode="nearest", align_corners=True)[:, 0, 0]
+    return (seen > 0.5).any(dim=1) & (last > first)
