@@ -51,7 +51,7 @@ def find_catheter(frames: np.ndarray, *, mm_per_px: float | None = None, previou
         line too: in filled vessels the end found is the vessel's.
     Raises: InputError for frames that aren't (t, h, w), are smaller than 64 pixels or hold no signal.
     """
-    stack = _checked(frames, mm_per_px)
+    stack = checked_frames(frames, mm_per_px)
     scale = 1.0 if mm_per_px is None else float(mm_per_px)
     ridges = dark_ridges(stack)
     strength = ridges.strength
@@ -89,7 +89,8 @@ class _Tip:
     direction_sigma_deg: float
 
 
-def _checked(frames: np.ndarray, mm_per_px: float | None) -> np.ndarray:
+def checked_frames(frames: np.ndarray, mm_per_px: float | None) -> np.ndarray:
+    """(t, h, w) of X-ray frames; (h, w) is one. Raises InputError for what can't be looked at, or for a bad scale."""
     stack = np.asarray(frames)
     stack = stack[None] if stack.ndim == 2 else stack
     if stack.ndim != 3 or min(stack.shape[1:], default=0) < 64 or not len(stack):
