@@ -21,24 +21,29 @@ class Side:
     """One image at one resolution, its values as fractional bins.
 
     bins: (k, j, i) float32 volume, 0 to BINS - 1. seen: (k, j, i) bool, False in padding. drawn: (n, 3) points, RAS
-    mm, in and near the body. blocks: (n,) number of the block of tissue each point lies in.
+    mm, in and near the body. blocks: (n,) number of the block of tissue each point lies in. whole: all is seen.
     """
 
     bins: Volume
     seen: np.ndarray
     drawn: np.ndarray
     blocks: np.ndarray
+    whole: bool = False
 
     def at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """((n,) bins, (n,) bool inside the field of view) at RAS points."""
         from scipy import ndimage
 
-        index = self.bins.grid.indices_kji(points)
-        shape = np.array(self.bins.grid.shape)
-        inside = ((index >= -0.01) & (index <= shape - 0.99)).all(axis=1)
-        near = np.clip(np.round(index), 0, shape - 1).astype(int)
-        inside &= self.seen[near[:, 0], near[:, 1], near[:, 2]]
-        values = ndimage.map_coordinates(self.bins.array, index.T, order=1, mode="nearest")
+        shape = self.bins.grid.shape
+        index = np.ascontiguousarray(self.bins.grid.indices_kji(points).T)
+        near = np.rint(index).astype(np.int32)
+        inside = np.ones(len(points), bool)
+        for axis, size in enumerate(shape):
+            inside &= (index[axis] >= -0.01) & (index[axis] <= size - 0.99)
+            np.clip(near[axis], 0, size - 1, out=near[axis])
+        if not self.whole:
+            inside &= self.seen.reshape(-1)[(near[0] * shape[1] + near[1]) * shape[2] + near[2]]
+        values = ndimage.map_coordinates(self.bins.array, index, order=1, mode="nearest")
         return values, inside
 
 
@@ -84,7 +89,7 @@ def level(volume: Volume, pad: np.ndarray, spacing_mm: float, mask: Mask | None,
     chosen = voxels[rng.integers(len(voxels), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
     points = grid.points_ras(np.clip(chosen, 0, np.array(grid.shape) - 1))
     block = np.floor((points - points.min(axis=0)) / 20.0).astype(int)
-    return Side(Volume(_binned(array, near), grid), seen, points, block @ np.array([1, 101, 10201]))
+    return Side(Volume(_binned(array, near), grid), seen, points, block @ np.array([1, 101, 10201]), bool(seen.all()))
 
 
 def body(array: np.ndarray, seen: np.ndarray, spacing_kji_mm: np.ndarray) -> np.ndarray:

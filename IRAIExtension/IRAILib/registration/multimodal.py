@@ -17,10 +17,10 @@ from .rigid_search import Poses, ascend, distinct, random_poses, rms_mm
 from .second_opinion import second_opinion
 
 METHODS = ("auto", "mutual", "mind")
-SCREENED = 384
-KEPT_COARSE, KEPT_MIDDLE = 10, 4
+SCREENED = 512
+KEPT_COARSE, KEPT_MIDDLE = 7, 3
 RADIUS_MM = 40.0
-SPREAD_RUNS = 5
+SPREAD_RUNS = 4
 SPREAD_SHARE = 0.5
 VALIDATED_ON = ("known poses up to 20 mm and 15 degrees on CT, T1 MR and PET of two limb sarcomas "
                 "(Docs/benchmarks.md); no abdomen")
@@ -154,9 +154,10 @@ class _Search:
         near = [crop_to(pair.fixed, pair.fixed_organ, 40.0), crop_to(pair.moving, pair.moving_organ, 40.0)]
         self.pair = Pair(near[0], near[1], pair.fixed_organ, pair.moving_organ)
         self.pads = (padding(near[0]), padding(near[1]))
-        self.coarse, self.middle, self.fine = (self._level(*size) for size in ((6.0, 5000), (3.0, 14000), (2.0, 24000)))
+        self.coarse, self.middle, self.fine = (self._level(*size) for size in ((6.0, 4000), (3.0, 12000), (2.0, 20000)))
         self.roi = self._roi(pair)
         self.centre = self.roi.mean(axis=0)
+        self.wrong = np.zeros(1)
 
     def _level(self, spacing_mm: float, count: int) -> Information:
         self.checked()
@@ -180,7 +181,7 @@ class _Search:
         if len(points) < 50:
             raise InputError("the images don't overlap where they are placed; give --init or a pose that brings them "
                              "together")
-        return points[:: max(1, len(points) // 1500)]
+        return points[:: max(1, len(points) // 600)]
 
     def checked(self) -> None:
         if self.cancelled():
@@ -210,36 +211,34 @@ class _Search:
         if max(score for score, _ in screened) <= 0.0:
             raise InputError("the images don't overlap where they are placed; give --init or a pose that brings them "
                              "together")
-        starts = [screened[0], *distinct(screened, self.roi, 8.0)][:KEPT_COARSE]
+        starts = [screened[0], *distinct(screened, self.roi, 8.0, KEPT_COARSE - 1)]
         found = []
         for n, (_, start) in enumerate(starts):
-            found.append(self.climb(self.coarse.score, start, 20))
+            found.append(self.climb(self.coarse.score, start, 12))
             tell(0.2 + 0.5 * n / len(starts))
-        kept = distinct(found, self.roi, 4.0)[:KEPT_MIDDLE]
-        middle = distinct([self.climb(self.middle.score, start, 15) for _, start in kept], self.roi, 4.0)
+        kept = distinct(found, self.roi, 4.0, KEPT_MIDDLE)
+        middle = distinct([self.climb(self.middle.score, start, 10) for _, start in kept], self.roi, 4.0)
         tell(0.85)
         _, best = self.climb(self.middle.score, middle[0][1], 10)
-        _, best = self.climb(self.fine.score, best, 8)
+        _, best = self.climb(self.fine.score, best, 6)
         tell(1.0)
-        floor = self._floor(best)
+        self.wrong = self._wrong(best)
+        floor = float(np.median(self.wrong))
         others = [(score - floor) / max(middle[0][0] - floor, 1e-9) for score, matrix in middle[1:]
                   if rms_mm(matrix, best, self.roi) > 5.0]
         return best, max(others, default=None)
 
-    def _floor(self, best: np.ndarray) -> float:
-        """Score of a middling wrong place at the middle resolution."""
-        return float(np.median(self._wrong(best)))
-
-    def _wrong(self, best: np.ndarray) -> list[float]:
+    def _wrong(self, best: np.ndarray) -> np.ndarray:
+        """Scores of wrong places, 8 mm and more off, at the middle resolution."""
         poses = Poses(best, self.centre, RADIUS_MM)
         sample = random_poses(65, 25.0, 15.0, RADIUS_MM, self.options.seed + 7)[1:]
         far = [p for p in sample if np.linalg.norm(p) > 8.0]
-        return [self.middle.score(poses.matrix(p)) for p in far]
+        return np.array([self.middle.score(poses.matrix(p)) for p in far])
 
     def chance(self, best: np.ndarray) -> float:
         """By how many spreads of the wrong places' scores the found place stands above their mean."""
-        wrong = np.array(self._wrong(best))
-        return float((self.middle.score(best) - wrong.mean()) / max(wrong.std(), 1e-6))
+        wrong = self.wrong
+        return float((self.middle.score(best) - wrong.mean()) / max(float(wrong.std()), 1e-6))
 
     def at_edge(self, matrix: np.ndarray) -> bool:
         """Whether the result lies where the search ended."""

@@ -92,7 +92,7 @@ def ascend(score: Score, start: np.ndarray, *, iterations: int = 25, step: float
     scale = 1.0 / first  # the first step of the line search is about one unit long
 
     found = minimize(lambda p: tuple(scale * v for v in cost(p)), start, jac=True, method="L-BFGS-B",
-                     options={"maxiter": iterations, "ftol": 1e-6, "gtol": 1e-4, "maxls": 12})
+                     options={"maxiter": iterations, "ftol": 1e-5, "gtol": 1e-4, "maxls": 12})
     return found.x, float(score(found.x))
 
 
@@ -106,11 +106,14 @@ def rms_mm(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> float:
     return float(np.sqrt((movement_mm(a, b, points) ** 2).mean()))
 
 
-def distinct(found: Sequence[tuple[float, np.ndarray]], points: np.ndarray, apart_mm: float
+def distinct(found: Sequence[tuple[float, np.ndarray]], points: np.ndarray, apart_mm: float, most: int = 100
              ) -> list[tuple[float, np.ndarray]]:
-    """(score, (4, 4)) pairs, best first, without those nearer than `apart_mm` to a better one."""
+    """(score, (4, 4)) pairs, best first, without those nearer than `apart_mm` to a better one; `most` of them."""
     kept: list[tuple[float, np.ndarray]] = []
+    some = points[:: max(1, len(points) // 100)]
     for score, matrix in sorted(found, key=lambda item: -item[0]):
-        if all(rms_mm(matrix, other, points) > apart_mm for _, other in kept):
+        if len(kept) == most:
+            break
+        if all(rms_mm(matrix, other, some) > apart_mm for _, other in kept):
             kept.append((score, matrix))
     return kept

@@ -14,7 +14,7 @@ from .self_similarity import FeatureField, Similarity
 
 SPACING_MM = 3.0
 DILATION = 2
-POINTS = 6000
+POINTS = 3000
 ROUNDS = 2
 LARGEST_VOXELS = 1_500_000
 
