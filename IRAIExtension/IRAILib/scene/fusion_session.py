@@ -72,7 +72,8 @@ class FusionSession:
         self.recorder: SequenceRecorder | None = None
         self.views: Any = None
         self.problem = ""
-        self.collected: list[tuple[float, np.ndarray]] | None = None
+        self.collecting = False
+        self.collected: list[tuple[float, np.ndarray]] = []
         self._collected_s = -1.0
 
     # ---- link
@@ -115,7 +116,8 @@ class FusionSession:
         """End recording and connection; what was shown is stale. Nothing to do when there is none."""
         self.stop_recording()
         bridge, server = self.bridge, self.server
-        self.bridge = self.server = self.collected = None
+        self.bridge = self.server = None
+        self.collecting = False
         if bridge is not None:
             bridge.close()
         if server is not None:
@@ -235,10 +237,18 @@ class FusionSession:
         """Collect the chosen tool's poses, as it moves, for a pivot or spin calibration. Raises InputError."""
         if not self.tool or not self.connected:
             raise InputError("connect to a tracker and choose the tool first")
-        self.collected = []
+        self.collected, self.collecting = [], True
+
+    def stop_collecting(self) -> None:
+        """Enough poses; they stay for the calibration."""
+        self.collecting = False
+
+    def forget_poses(self) -> None:
+        """The calibration is made: the next one begins anew."""
+        self.collected, self.collecting = [], False
 
     def _collect(self) -> None:
-        if self.collected is None:
+        if not self.collecting:
             return
         from ..link.probe import frames_of
 

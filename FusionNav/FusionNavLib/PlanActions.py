@@ -1,0 +1,62 @@
+"""What the buttons of step 4 do: paths, and the robot."""
+
+from .Parameters import namesOf
+
+
+class PlanActions:
+    """Mixed into the logic."""
+
+    planner = None
+    robot = None
+
+    def proposePaths(self, parameters, progress=None, cancelled=None):
+        """Propose paths to the target and draw them. Returns the plan. A failure leaves the paths of before."""
+        from IRAILib.scene.fusion_plan import PathPlanner
+
+        session = self.openSession()
+        sigma = session.registration.error_at(session._target()) if session.registration is not None else None
+        planner = PathPlanner(parameters.volume1, parameters.structures, leave_out=namesOf(parameters.leaveOut),
+                              organ=parameters.organ.strip(), margin_mm=parameters.marginMm,
+                              registration_sigma_mm=sigma or 0.0, progress=progress, cancelled=cancelled)
+        plan = planner.propose(parameters.target)
+        self.planner = planner
+        self.choosePath(parameters, 0)
+        return plan
+
+    def choosePath(self, parameters, number):
+        """Make one of the proposals the path."""
+        from IRAILib.geometry import InputError
+        from IRAILib.scene.fusion_plan import show_paths
+
+        if self.planner is None or self.planner.plan is None:
+            raise InputError("propose paths first")
+        parameters.plan = show_paths(self.planner.plan, number, parameters.plan)
+
+    def rankAgain(self, parameters):
+        """The target has moved: rank again and draw. Returns the plan, None without a proposal before."""
+        if self.planner is None or self.planner.plan is None or parameters.target is None:
+            return None
+        plan = self.planner.propose(parameters.target)
+        self.choosePath(parameters, 0)
+        return plan
+
+    def forgetPlan(self):
+        """The scene goes: its proposals go with it."""
+        self.planner = None
+
+    def connectRobot(self, parameters):
+        """Connect to a robot that speaks the prostate robot's protocol. Raises InputError for a bad address."""
+        from IRAILib.scene.needle_robot import RobotLink
+
+        self.disconnectRobot()
+        self.robot = RobotLink(parameters.robotHost.strip(), parameters.robotPort)
+
+    def disconnectRobot(self):
+        """End the robot's connection: a robot that may be moving is told to stop first."""
+        robot, self.robot = self.robot, None
+        if robot is not None:
+            robot.close()
+
+    def stopRobot(self):
+        """Stop the robot now. Returns whether the stop left this computer."""
+        return self.robot is not None and self.robot.emergency_stop()
