@@ -92,7 +92,7 @@ def _sorted_poses(pose_time_s, poses, valid, lag_s: float, max_gap_s: float
 def check_pairing(lag_s: float, max_gap_s: float) -> None:
     """Raises InputError for a lag or a gap that is no finite number, or a gap that isn't positive."""
     if not (np.isfinite(lag_s) and np.isfinite(max_gap_s) and max_gap_s > 0):
-        raise InputError(f"a lag of {lag_s} s and a largest gap of {max_gap_s} s can't be used to pair images and poses")
+        raise InputError(f"a lag of {lag_s} s and a gap of {max_gap_s} s can't be used to pair images and poses")
 
 
 @dataclass(frozen=True)
