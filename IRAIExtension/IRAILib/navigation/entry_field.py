@@ -59,6 +59,7 @@ class Clearance:
     """How near a needle comes to an obstacle: its surface to the voxels as boxes (0: touches), where, how sure.
 
     point_ras: on the needle's axis. sigma_mm: 1 SD of the obstacle's border by its voxel size, along the line to it.
+    nearest_ras: centre of the nearest voxel.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Clearance:
     margin_mm: float
     point_ras: tuple[float, float, float]
     sigma_mm: float
+    nearest_ras: tuple[float, float, float] | None = None
 
     @property
     def free(self) -> bool:
@@ -108,7 +110,8 @@ class BoxObstacle:
         direction = np.abs(away) / max(float(np.linalg.norm(away)), 1e-9)
         sigma = float(np.linalg.norm(direction * 2.0 * self.half) / np.sqrt(12.0))
         return Clearance(self.name, max(0.0, float(distance[best]) - self.radius), self.margin_mm,
-                         _triple(grid.points_ras((point / grid.spacing_kji_mm)[None])[0]), sigma)
+                         _triple(grid.points_ras((point / grid.spacing_kji_mm)[None])[0]), sigma,
+                         _triple(grid.points_ras(self.centres[chosen[best]] / grid.spacing_kji_mm)[0]))
 
     def _holds(self, local: np.ndarray) -> bool:
         index = np.rint(local / self.mask.grid.spacing_kji_mm).astype(int)
@@ -170,7 +173,7 @@ class ObstacleField:
         for n, obstacle in enumerate(self.obstacles):
             same = obstacle.mask.grid.same_grid(grid)
             fine = obstacle.mask.array[window] if same else _carried(obstacle.mask, self.fine)
-            box = _extent(fine, steps)
+            box = extent(fine, steps)
             part = fine[box]
             self.bits[box] |= np.multiply(part, kind(1 << n), dtype=kind)
             if not obstacle.hard:
@@ -251,8 +254,8 @@ def nearest_along(array: np.ndarray, grid: Grid, start_ras: np.ndarray, ends_ras
     return array.ravel()[flat]
 
 
-def _extent(array: np.ndarray, steps: np.ndarray) -> tuple[slice, ...]:
-    """The box round what is True, from whole cells."""
+def extent(array: np.ndarray, steps: np.ndarray) -> tuple[slice, ...]:
+    """The box round what is True, from whole cells; empty slices when nothing is."""
     box = [slice(0, n) for n in array.shape]
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
