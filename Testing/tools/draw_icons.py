@@ -96,9 +96,25 @@ def needle_tracking(canvas: Canvas) -> None:
     canvas.paint(canvas.ellipse(0.45, 0.63, 0.04, 0.04) < 1, GREEN)
 
 
+def fusion_nav(canvas: Canvas) -> None:
+    """An organ with the live fan laid over it, a path through both into the target's rings."""
+    square = canvas.rounded_square(0.14)
+    canvas.paint(square, NIGHT)
+    canvas.paint(square & (canvas.ellipse(0.44, 0.56, 0.44, 0.36, -14) < 1), LIVER)
+    angle = np.rad2deg(np.arctan2(canvas.x - 0.62, canvas.y - 0.02))
+    depth = np.hypot(canvas.x - 0.62, canvas.y - 0.02)
+    fan = square & (np.abs(angle + 12) < 30) & (depth > 0.16) & (depth < 0.86)
+    canvas.paint(fan, (92, 112, 140), 0.75)
+    ring = canvas.ellipse(0.47, 0.60, 0.20, 0.20)
+    for low, high, color in ((0.86, 1.0, WHITE), (0.46, 0.60, YELLOW), (0.0, 0.20, RED)):
+        canvas.paint((ring >= low) & (ring < high), color)
+    canvas.paint(canvas.line(0.90, 0.17, 0.49, 0.58, 0.03), BLUE)
+    canvas.paint(canvas.line(0.92, 0.15, 0.78, 0.29, 0.075), WHITE)
+
+
 def main() -> None:
     for folder, draw in (("AblationMargin", ablation_margin), ("IRAIExtension", home),
-                         ("NeedleTracking", needle_tracking)):
+                         ("NeedleTracking", needle_tracking), ("FusionNav", fusion_nav)):
         canvas = Canvas()
         draw(canvas)
         canvas.save(ROOT / folder / "Resources" / "Icons" / f"{folder}.png")
