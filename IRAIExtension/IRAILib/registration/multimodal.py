@@ -18,7 +18,7 @@ from .second_opinion import second_opinion
 
 METHODS = ("auto", "mutual", "mind")
 SCREENED = 512
-KEPT_COARSE, KEPT_MIDDLE = 7, 3
+KEPT_COARSE, KEPT_MIDDLE = 6, 3
 RADIUS_MM = 40.0
 SPREAD_RUNS = 4
 SPREAD_SHARE = 0.5
