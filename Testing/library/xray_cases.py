@@ -67,7 +67,7 @@ def load_anatomy() -> Anatomy:
     return Anatomy(ct, labels, Volume(tall, Grid(tall.shape, matrix)), np.array(points), Subject.from_images(image))
 
 
-def nanodrr_integrals(subject: object, geometry: CArmGeometry, table_from_ras: np.ndarray, samples: int = 360
+def nanodrr_integrals(subject: object, geometry: CArmGeometry, table_from_ras: np.ndarray, samples: int = 300
                       ) -> np.ndarray:
     """(rows, columns) line integrals by nanodrr's reference renderer, strip by strip."""
     import torch
@@ -93,7 +93,7 @@ def nanodrr_integrals(subject: object, geometry: CArmGeometry, table_from_ras: n
     return out
 
 
-def random_view(rng: np.random.Generator, kind: str, pixels: int = 288, detector_mm: float = 300.0) -> CArmGeometry:
+def random_view(rng: np.random.Generator, kind: str, pixels: int = 256, detector_mm: float = 300.0) -> CArmGeometry:
     """kind: "AP", "oblique", "lateral"."""
     primary = {"AP": rng.uniform(-10, 10), "oblique": rng.choice([-1, 1]) * rng.uniform(25, 50),
                "lateral": rng.choice([-1, 1]) * rng.uniform(80, 98)}[kind]

@@ -15,20 +15,23 @@ from .similarity import LevelView, correlation, features, slopes, smooth
 
 TUKEY = 4.685
 FIRST_DAMPING = 1e-2
-SETTLED_MM = 0.01
+GAIN = 1e-5
+FARTHEST_MM = 50.0
+"""A climb that leads farther away has lost its hill."""
 LEVER_MM = 100.0
 """A radian counts as so many mm."""
 
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """Attributes: table_from_ras (4, 4); similarity per view; coverage: share of each frame that could be compared;
-    normal: (6, 6) information matrix (mm, rad about pivot) of the least squares; noise: variance of a residual."""
+    """Attributes: table_from_ras (4, 4); similarities and coverage (share of the frame that could be compared), one a
+    view; information: (6, 6) of the pose (mm along, rad
+    about the table's axes through the pivot), from the least squares; steps: taken."""
 
     table_from_ras: np.ndarray
     similarities: tuple[float, ...]
     coverage: tuple[float, ...]
-    normal: np.ndarray
+    information: np.ndarray
     steps: int
 
     @property
@@ -38,10 +41,11 @@ class Refined:
 
 
 def refine(patient: Patient, spacing_mm: float, views: Sequence[LevelView], start: np.ndarray, pivot: np.ndarray, *,
-           steps: int = 10, sign: float = 1.0, cancelled: Callable[[], None] = lambda: None) -> Refined:
+           steps: int = 10, settled_mm: float = 0.03,
+           cancelled: Callable[[], None] = lambda: None) -> Refined:
     """Climb from one start: Levenberg's damping, Tukey's weights. All in the table frame."""
     here, damping, taken = np.array(start, float), FIRST_DAMPING, 0
-    best = _linearised(patient, spacing_mm, views, here, pivot, sign)
+    best = _linearised(patient, spacing_mm, views, here, pivot)
     for _ in range(steps):
         cancelled()
         scale = np.array([1, 1, 1, *[1 / LEVER_MM] * 3])
@@ -52,15 +56,17 @@ def refine(patient: Patient, spacing_mm: float, views: Sequence[LevelView], star
         if size > 12.0:
             move *= 12.0 / size
         there = poses.step(move * scale, pivot) @ here
-        tried = _linearised(patient, spacing_mm, views, there, pivot, sign)
         taken += 1
+        far = np.linalg.norm(poses.apply(there @ np.linalg.inv(start), pivot[None])[0] - pivot) > FARTHEST_MM
+        tried = best if far else _linearised(patient, spacing_mm, views, there, pivot)
         if tried.mean > best.mean:
+            gained = tried.mean - best.mean
             here, best, damping = there, tried, max(damping / 5, 1e-4)
-            if size < SETTLED_MM:
+            if size < settled_mm or (gained < GAIN and size < 10 * settled_mm):
                 break
         else:
             damping *= 8
-            if damping > 50 or size < SETTLED_MM:
+            if damping > 50 or size < settled_mm:
                 break
     return Refined(here, best.similarities, best.coverage, best.information, taken)
 
@@ -79,7 +85,7 @@ class _Linear:
 
 
 def _linearised(patient: Patient, spacing_mm: float, views: Sequence[LevelView], here: np.ndarray,
-                pivot: np.ndarray, sign: float) -> _Linear:
+                pivot: np.ndarray) -> _Linear:
     """Similarities, and the least squares of target - b (moving + J step), weighted."""
     torch = require_torch()
     matrix = torch.as_tensor(here, dtype=torch.float32, device=patient.device)[None]
@@ -94,10 +100,10 @@ def _linearised(patient: Patient, spacing_mm: float, views: Sequence[LevelView],
             valid = (~cut).float()
             moving, good, size = features(stack[:1], valid)
             weight = (good * view.valid)[0]
-            similarities.append(float(sign * correlation(view.target, moving, weight[None])[0]))
+            similarities.append(float(correlation(view.target, moving, weight[None])[0]))
             coverage.append(float(weight.sum() / view.valid.sum().clamp(min=1)))
             jacobian = slopes(smooth(stack[1:], valid)) / size[:, None]
-            n, s, i = _normal_equations(sign * view.target[0], moving[0], jacobian, weight)
+            n, s, i = _normal_equations(view.target[0], moving[0], jacobian, weight)
             normal, slope, information = normal + n, slope + s, information + i
     return _Linear(tuple(similarities), tuple(coverage), normal, slope, information)
 
@@ -121,8 +127,7 @@ def _normal_equations(target: Any, moving: Any, jacobian: Any, weight: Any) -> t
     return normal.cpu().numpy(), slope.cpu().numpy(), normal.cpu().numpy() / max(variance, 1e-9)
 
 
-def measure(patient: Patient, spacing_mm: float, views: Sequence[LevelView], starts: np.ndarray, sign: float
-            ) -> np.ndarray:
+def measure(patient: Patient, spacing_mm: float, views: Sequence[LevelView], starts: np.ndarray) -> np.ndarray:
     """(b,) mean similarity over the views at (b, 4, 4) poses; no derivatives."""
     torch = require_torch()
     out = np.zeros(len(starts))
@@ -133,5 +138,5 @@ def measure(patient: Patient, spacing_mm: float, views: Sequence[LevelView], sta
             image = integrate(patient.at(spacing_mm), view.geometry.source_mm, view.away, matrix)[:, 0]
             cut = cut_rays(patient, view.geometry.source_mm, view.away, matrix)
             moving, good, _ = features(image.reshape(-1, rows, columns), (~cut).float().reshape(-1, rows, columns))
-            out += sign * correlation(view.target.expand_as(moving), moving, good * view.valid).cpu().numpy()
+            out += correlation(view.target.expand_as(moving), moving, good * view.valid).cpu().numpy()
     return out / len(views)

@@ -6,7 +6,7 @@ the spine (after Penney 1998, gradient correlation; local normalisation as in Gr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .drr import require_torch
 
 SMOOTHING_PX, SPREAD_PX = 1.0, 7.0
 FLOOR = 0.25
-"""Share of the image's mean gradient under which a neighbourhood counts as flat."""
+"""Share of the median gradient under which a neighbourhood counts as flat."""
 LARGEST = 3.0
 """Gradients of the X-ray frame more than this above their neighbourhood (a needle, a bed's edge) are cut."""
 BORDER_PX = 3
@@ -55,11 +55,14 @@ def shrink(valid: Any, pixels: int = BORDER_PX) -> Any:
 
 
 def local_size(gradient: Any, valid: Any) -> Any:
-    """(b, rows, columns): mean length of the gradient round each pixel, never under a share of the image's mean."""
+    """(b, rows, columns): mean length of the gradient round each pixel, never under a share of its median."""
+    torch = require_torch()
     length = gradient.square().sum(dim=1).sqrt() * valid
     weight = blur(valid, SPREAD_PX).clamp(min=1e-3)
-    mean = length.sum(dim=(1, 2), keepdim=True) / valid.sum(dim=(1, 2), keepdim=True).clamp(min=1.0)
-    return blur(length, SPREAD_PX) / weight + FLOOR * mean + 1e-12
+    local = blur(length, SPREAD_PX) / weight
+    usual = torch.stack([(near[good > 0].median() if bool((good > 0).any()) else near.mean())
+                         for near, good in zip(local, valid.expand_as(local), strict=True)])
+    return local + FLOOR * usual[:, None, None] + 1e-12
 
 
 def features(images: Any, valid: Any, limit: float | None = None) -> tuple[Any, Any, Any]:
@@ -89,6 +92,10 @@ class LevelView:
     valid: Any
     away: Any
 
+    def flipped(self, sign: float) -> LevelView:
+        """Itself, or with the other contrast where `sign` is negative."""
+        return self if sign > 0 else replace(self, target=-self.target)
+
 
 def correlation(target: Any, moving: Any, valid: Any) -> Any:
     """(b,) normalised correlation of gradients (b, 2, rows, columns) where `valid`; 0 where nothing is left."""
@@ -110,13 +117,13 @@ def binned(image: np.ndarray, valid: np.ndarray, geometry: CArmGeometry, factor:
     return cut.sum(axis=(1, 3)) / np.maximum(count, 1), count > 0.5 * factor**2, out
 
 
-def prepare_frame(image: np.ndarray, geometry: CArmGeometry, intensities: bool | None = None
+def prepare_frame(image: np.ndarray, geometry: CArmGeometry, intensities: bool = False
                   ) -> tuple[np.ndarray, np.ndarray]:
     """An X-ray frame as float line integrals up to scale, offset and sign, and where it shows something.
 
     Args:
-        image: (rows, columns) grey values. intensities: True for detector counts (log is taken), False for values
-            that are log already; None: taken for log, which gradients in neighbourhoods hardly mind.
+        image: (rows, columns) grey values. intensities: True for detector counts (their log is taken), False for values
+            that are log already.
     Returns: float64 image, bool mask (without collimated borders and values that aren't finite).
     Raises: InputError for a wrong shape or a flat image.
     """
@@ -133,8 +140,7 @@ def prepare_frame(image: np.ndarray, geometry: CArmGeometry, intensities: bool |
     pixels = np.clip(pixels, low, high)
     valid &= _lit(pixels)
     if intensities:
-        floor = max(low, 0.0)
-        pixels = -np.log(np.maximum(pixels - min(floor, 0.0), 1e-4 * (high - low)) / max(high, 1e-12))
+        pixels = -np.log(np.maximum(pixels - min(low, 0.0), 1e-3 * (high - min(low, 0.0))))
     return (pixels - pixels[valid].mean()) / (pixels[valid].std() + 1e-12), valid
 
 
