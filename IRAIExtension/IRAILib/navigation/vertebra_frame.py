@@ -100,30 +100,33 @@ def _tangent(labels: SpineLabels, vertebra: Vertebra) -> np.ndarray:
 
 def _sampled(labels: SpineLabels, vertebra: Vertebra, canal: Mask | None, axes: np.ndarray,
              origin: np.ndarray) -> VertebraFrame:
-    reach = HALF_MM + (np.array([0.0, 0.0, 0.0]))
-    low = -reach
-    shape = tuple(int(n) for n in np.floor(2 * reach / CUBE_MM))
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1) * CUBE_MM + low
-    points = (origin + grid @ axes.T).reshape(-1, 3)
-    bone = _at(vertebra.mask, points).reshape(shape)
+    low = -HALF_MM
+    shape = tuple(int(n) for n in np.floor(2 * HALF_MM / CUBE_MM))
+    place = (origin + low @ axes.T, axes * CUBE_MM, shape)
+    bone = _at(vertebra.mask, *place)
     others = np.zeros(shape, bool)
     for other in labels.vertebrae:
-        if other is not vertebra and np.linalg.norm(other.centre_ras - vertebra.centre_ras) < 90.0:
-            others |= _at(other.mask, points).reshape(shape)
+        if other is not vertebra and np.linalg.norm(other.centre_ras - vertebra.centre_ras) < 70.0:
+            others |= _at(other.mask, *place)
     others &= ~bone
-    hollow = _at(canal, points).reshape(shape) & ~bone if canal is not None else _rings(bone | others)
+    hollow = _at(canal, *place) & ~bone if canal is not None else _rings(bone | others)
     frame = VertebraFrame(vertebra, axes, origin, bone, others, hollow, 0.0, low)
     wall = _wall(frame)
     return VertebraFrame(vertebra, axes, origin, bone, others, hollow, wall, low)
 
 
-def _at(mask: Mask, points: np.ndarray) -> np.ndarray:
-    """(n,) the voxel that holds each point; False outside."""
-    index = np.rint(mask.grid.indices_kji(points)).astype(np.int32)
-    inside = ((index >= 0) & (index < mask.array.shape)).all(axis=1)
-    out = np.zeros(len(points), bool)
-    out[inside] = mask.array[tuple(index[inside].T)]
-    return out
+def _at(mask: Mask, first_ras: np.ndarray, steps_ras: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The voxels at the lattice first + steps @ (x, y, z), an array of `shape`; False outside the mask's grid."""
+    start = mask.grid.indices_kji(first_ras)[0]
+    move = mask.grid.indices_kji(first_ras + steps_ras.T) - start
+    flat, inside = np.zeros(shape, np.int32), np.ones(shape, bool)
+    x, y, z = np.ogrid[tuple(slice(0, n) for n in shape)]
+    for axis, size in enumerate(mask.array.shape):
+        index = np.floor(start[axis] + 0.5 + (x * move[0, axis]).astype(np.float32)
+                         + (y * move[1, axis]).astype(np.float32) + (z * move[2, axis]).astype(np.float32))
+        inside &= (index >= 0) & (index < size)
+        flat = flat * size + np.clip(index, 0, size - 1).astype(np.int32)
+    return mask.array.ravel()[flat] & inside
 
 
 def _rings(bone: np.ndarray) -> np.ndarray:
