@@ -211,12 +211,12 @@ class FusionNavActions(PlanActions, CArmActions):
 
     # ---- sample, beat, end
 
-    def trySample(self, parameters):
+    def trySample(self, parameters, progress=None, cancelled=None):
         """Make the sample, choose its parts, register by its landmarks, play it in a loop. Returns the sample."""
         from IRAILib.scene.fusion_sample import make_sample, sample_folder, use_sample
 
         self.disconnect()
-        sample = make_sample(sample_folder())
+        sample = make_sample(sample_folder(), progress=progress, cancelled=cancelled)
         use_sample(parameters, sample)
         self.apply(parameters)
         session = self.openSession()

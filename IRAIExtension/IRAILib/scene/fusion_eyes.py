@@ -80,8 +80,9 @@ def place(slice_node, slice_to_ras: np.ndarray, width_mm: float | None = None) -
             for column in range(4):
                 matrix.SetElement(row, column, float(slice_to_ras[row, column]))
         if width_mm:
-            view = slice_node.GetFieldOfView()
-            slice_node.SetFieldOfView(width_mm, width_mm * view[1] / max(view[0], 1e-6), view[2])
+            columns, rows, _ = slice_node.GetDimensions()
+            depth = slice_node.GetFieldOfView()[2]
+            slice_node.SetFieldOfView(width_mm, width_mm * max(rows, 1) / max(columns, 1), depth)
         slice_node.UpdateMatrices()
     finally:
         slice_node.EndModify(was)
@@ -146,6 +147,7 @@ def show_eye(eye: str, views: LiveViews, path, tip: np.ndarray | None, slice_nod
         else:
             place(slice_nodes[GREEN], bulls_eye_plane(*path, tip), BULLS_EYE_WIDTH_MM)
         _background(composites.get(GREEN), views.volume)
+    views.only_in([slice_nodes[name].GetID() for name in (RED, YELLOW) if name in slice_nodes])
     if camera is not None:
         found = eye_camera(eye, views, path)
         if found is not None:

@@ -2,19 +2,20 @@
 
 The CT is the phantom's: made-up anatomy with exact masks. The recording has a probe that leans and slides over the
 liver, a needle that is advanced beside its path, calibration, landmarks as a pointer touched them (with their scatter)
-and the truth of it all. Everything bears the word synthetic or SIMULATED.
+and the truth of it all. Everything bears the word synthetic.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..geometry import Mask, Volume
+from ..geometry import CancelledError, Mask, Volume
 from ..images.atomic import replacing
 from ..images.sequences import TrackedSequence, read_sequence, write_sequence
 from ..navigation.probe import ProbeCalibration
@@ -23,12 +24,14 @@ from .fusion_guide import ToolTip
 from .nodes import points_from_markups
 from .write import mask_to_segment, volume_to_node
 
+Progress = Callable[[float, str], None] | None
+Cancelled = Callable[[], bool] | None
 FOLDER = "IRAI fusion sample (synthetic)"
 FILE, CALIBRATION_FILE = "IRAI_fusion_sample.igs.mha", "IRAI_fusion_sample_probe.json"
-FRAMES, RATE_HZ = 120, 12.0
-SIZE = (320, 240)
-"""(columns, rows) of the ultrasound pictures."""
-MM_PER_PX = 0.42
+FRAMES, RATE_HZ, SEED = 60, 10.0, 7
+MM_PER_PX, DEPTH_MM = 0.45, 112.0
+GAP_Z_MM, RIB_SLOPE = 6.3, 0.35
+"""Between two of the phantom's ribs, at the probe's height, and how they climb from back to front (S over A)."""
 TIP_MM, SHAFT = (0.0, 0.0, -180.0), (0.0, 0.0, -1.0)
 TIP_SIGMA_MM, SHAFT_SIGMA_DEG, CORNER_SIGMA_MM = 0.4, 0.3, 0.7
 TOUCH_SIGMA_MM = 0.6
@@ -89,33 +92,48 @@ def rigid(angles_deg, translation_mm) -> np.ndarray:
     return out
 
 
-def probe_from_image() -> np.ndarray:
-    """(4, 4) the sample's calibration: x across, y away from the transducer, the probe's marker above it."""
-    matrix = rigid((4.0, -3.0, 6.0), (0.0, 0.0, 0.0)) @ np.diag([MM_PER_PX, MM_PER_PX, MM_PER_PX, 1.0])
-    matrix[:3, 3] = (-0.5 * SIZE[0] * MM_PER_PX, 62.0, 8.0)
-    return matrix
+def probe() -> Any:
+    """The sample's curved array, as `navigation.ct_ultrasound` has it."""
+    from ..navigation.ct_ultrasound import Probe
+
+    return Probe(radius_mm=55.0, width=58.0, depth_mm=DEPTH_MM, lines=88, samples=260, mm_per_px=MM_PER_PX)
+
+
+def size_px() -> tuple[int, int]:
+    """(columns, rows) of its pictures."""
+    (rows, columns), _matrix = probe().picture()
+    return columns, rows
+
+
+def marker_from_face() -> np.ndarray:
+    """(4, 4) from the array's frame to the marker that the tracker sees, which is fixed above it, a little askew."""
+    return rigid((4.0, -3.0, 6.0), (5.0, 62.0, 8.0))
+
+
+def face_poses(count: int = FRAMES) -> np.ndarray:
+    """(count, 4, 4) RAS from the array's frame: on the right side, between two ribs, leaning and sliding.
+
+    The plane sweeps through the tumour and back once.
+    """
+    out = np.tile(np.eye(4), (count, 1, 1))
+    for number in range(count):
+        phase = 2.0 * np.pi * number / count
+        aim = TARGET_RAS + np.array([0.0, 2.0, 13.0 * np.sin(phase)])
+        angle = np.deg2rad(48.0 + 4.0 * np.cos(phase))
+        top = np.array([SKIN[0] * np.cos(angle), SKIN[1] * np.sin(angle), 0.0]) * (0.965, 0.965, 1.0)
+        top[2] = GAP_Z_MM + RIB_SLOPE * (top[1] - 58.0)
+        down = (aim - top) / np.linalg.norm(aim - top)
+        side = np.array([SKIN[0] * np.sin(angle), -SKIN[1] * np.cos(angle), -RIB_SLOPE * SKIN[1] * np.cos(angle)])
+        side -= (side @ down) * down
+        side /= np.linalg.norm(side)
+        out[number, :3, :3] = np.column_stack([side, down, np.cross(side, down)])
+        out[number, :3, 3] = top
+    return out
 
 
 def image_poses(count: int = FRAMES) -> np.ndarray:
-    """(count, 4, 4) RAS from pixels: the probe on the right, looking at the tumour, leaning and sliding.
-
-    The tumour stays in the picture; the plane sweeps through it and back once.
-    """
-    out = np.zeros((count, 4, 4))
-    for number in range(count):
-        phase = 2.0 * np.pi * number / count
-        aim = TARGET_RAS + np.array([0.0, 2.0, 14.0 * np.sin(phase)])
-        angle = np.deg2rad(52.0 + 7.0 * np.cos(phase))
-        top = np.array([SKIN[0] * np.cos(angle), SKIN[1] * np.sin(angle), aim[2] - 6.0]) * (0.985, 0.985, 1.0)
-        down = (aim - top) / np.linalg.norm(aim - top)
-        side = np.cross(down, [0.18 * np.sin(phase), 0.0, 1.0])
-        side /= np.linalg.norm(side)
-        matrix = np.eye(4)
-        matrix[:3, 0], matrix[:3, 1] = side * MM_PER_PX, down * MM_PER_PX
-        matrix[:3, 2] = np.cross(side, down) * MM_PER_PX
-        matrix[:3, 3] = top - 0.5 * (SIZE[0] - 1) * matrix[:3, 0]
-        out[number] = matrix
-    return out
+    """(count, 4, 4) RAS from pixels of the sample's pictures: the truth."""
+    return face_poses(count) @ probe().picture()[1]
 
 
 def needle_poses(count: int = FRAMES) -> tuple[np.ndarray, np.ndarray]:
@@ -139,22 +157,50 @@ def needle_poses(count: int = FRAMES) -> tuple[np.ndarray, np.ndarray]:
 
 def sample_calibration() -> ProbeCalibration:
     """The sample's calibration with errors as a good N-wire calibration has them."""
-    return ProbeCalibration(probe_from_image(), SIZE, {"corner": CORNER_SIGMA_MM, "centre": 0.3}, 0.6, 0.5, 0.65, (), 0,
-                            (), "made for the sample", VALIDATED_ON, depth_mm=round(SIZE[1] * MM_PER_PX, 1),
-                            preset="IRAI sample")
+    matrix = marker_from_face() @ probe().picture()[1]
+    return ProbeCalibration(matrix, size_px(), {"corner": CORNER_SIGMA_MM, "centre": 0.3}, 0.6, 0.5, 0.65, (), 0, (),
+                            "made for the sample", VALIDATED_ON, depth_mm=DEPTH_MM, preset="IRAI sample")
 
 
-def make_sample(folder: str | Path, *, frames: int = FRAMES, seed: int = 7) -> FusionSample:
-    """Simulate the recording into `folder` and read it back as any recording is read. Takes some seconds."""
-    from .fusion_sample_pictures import simulate_pictures
+def simulate_pictures(count: int, seed: int, progress: Progress = None, cancelled: Cancelled = None) -> np.ndarray:
+    """(count, rows, columns) uint8: the CT under the probe, by `navigation.ct_ultrasound`; SYNTHETIC stands in them."""
+    from ..navigation.ct_ultrasound import simulate_ultrasound, tissue_from_ct
 
-    ct, _masks = sample_case()
-    ras_from_pixel = image_poses(frames)
-    pictures = simulate_pictures(ct, ras_from_pixel, SIZE, seed)
+    ct, masks = sample_case()
+    labels = Volume(masks["Vessels"].array.astype(np.uint8), ct.grid, "vessels")
+    tissue = tissue_from_ct(ct, labels, (1,))
+    array, pictures = probe(), []
+    for number, pose in enumerate(face_poses(count)):
+        if cancelled is not None and cancelled():
+            raise CancelledError("the sample was cancelled; nothing was changed")
+        if progress is not None:
+            progress(number / count, "simulating the ultrasound")
+        pictures.append(simulate_ultrasound(tissue, pose, array, seed=seed + number).image)
+    return np.stack(pictures)
+
+
+def make_sample(folder: str | Path, *, frames: int = FRAMES, seed: int = SEED, progress: Progress = None,
+                cancelled: Cancelled = None) -> FusionSample:
+    """Simulate the recording into `folder` and read it back as any recording is read; one that is there is taken.
+
+    Takes some seconds the first time. Raises CancelledError; nothing is written then.
+    """
+    path, calibration_path = Path(folder) / FILE, Path(folder) / CALIBRATION_FILE
+    mark = f"seed {seed}, {frames} frames"
+    _needle, tips = needle_poses(frames)
+    calibration = sample_calibration()
+    made = {"Needle": ToolTip(TIP_MM, SHAFT, TIP_SIGMA_MM, SHAFT_SIGMA_DEG, VALIDATED_ON)}
+    if not (path.is_file() and calibration_path.is_file() and read_sequence(path).header.get("IRAISimulated") == mark):
+        _write_sample(path, calibration_path, simulate_pictures(frames, seed, progress, cancelled), mark)
+    return FusionSample(path, calibration_path, read_sequence(path), calibration, true_registration(), tips, made)
+
+
+def _write_sample(path: Path, calibration_path: Path, pictures: np.ndarray, mark: str) -> None:
+    frames = len(pictures)
     truth, calibration = true_registration(), sample_calibration()
     reference_from_ras = np.linalg.inv(truth)
-    needle, tips = needle_poses(frames)
-    probes = reference_from_ras @ ras_from_pixel @ np.linalg.inv(calibration.probe_from_image)
+    needle, _tips = needle_poses(frames)
+    probes = reference_from_ras @ face_poses(frames) @ np.linalg.inv(marker_from_face())
     times = np.arange(frames) / RATE_HZ
     sequence = TrackedSequence(
         frames=pictures, time_s=times,
@@ -162,14 +208,11 @@ def make_sample(folder: str | Path, *, frames: int = FRAMES, seed: int = 7) -> F
         status={name: ["OK"] * frames for name in ("ProbeToReference", "NeedleToReference")}, orientation="MFA",
         fields=[{"FrameNumber": str(n), "ImageStatus": "OK", "DepthMm": f"{calibration.depth_mm}",
                  "Preset": "IRAI sample"} for n in range(frames)],
-        header={"IRAISimulated": f"seed {seed}", "UltrasoundImageType": "BRIGHTNESS"})
-    path, calibration_path = Path(folder) / FILE, Path(folder) / CALIBRATION_FILE
+        header={"IRAISimulated": mark, "UltrasoundImageType": "BRIGHTNESS"})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_sequence(path, sequence)
     with replacing(calibration_path) as temporary:
         temporary.write_text(json.dumps(calibration.to_dict(), indent=1) + "\n", encoding="utf-8")
-    made = {"Needle": ToolTip(TIP_MM, SHAFT, TIP_SIGMA_MM, SHAFT_SIGMA_DEG, VALIDATED_ON)}
-    return FusionSample(path, calibration_path, read_sequence(path), calibration, truth, tips, made)
 
 
 def touched_points(seed: int = 3) -> dict[str, np.ndarray]:

@@ -22,12 +22,13 @@ class SelfTestError(IRAIError):
 
 def check_sample(parameters, logic) -> float:
     """Press "Try the sample" and look where the live slice lies. Returns its worst error, mm. Raises SelfTestError."""
-    from .fusion_sample import image_poses
+    from .fusion_sample import image_poses, size_px
 
     sample = logic.trySample(parameters)
     session, errors, tips = logic.session, [], []
     truth = image_poses(len(sample.sequence))
-    corners = np.array([(x, y, 0.0, 1.0) for x in (0, 319) for y in (0, 239)])
+    columns, rows = size_px()
+    corners = np.array([(x, y, 0.0, 1.0) for x in (0, columns - 1) for y in (0, rows - 1)])
     wanted = np.einsum("nij,cj->nci", truth, corners)[..., :3]
     end = time.monotonic() + PATIENCE_S
     while len(errors) < MIN_PICTURES and time.monotonic() < end:

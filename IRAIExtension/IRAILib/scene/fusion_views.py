@@ -27,7 +27,9 @@ RESLICE_PX, RESLICE_HZ = 320, 12.0
 OUTLINE_HZ = 5.0
 PICTURE, CUT, FUSED = "picture", "cut", "fused"
 TITLES = {PICTURE: "Live slice", CUT: "Volume in the live plane", FUSED: "Live slice and volume"}
+CLASSES = {PICTURE: "vtkMRMLScalarVolumeNode", CUT: "vtkMRMLScalarVolumeNode", FUSED: "vtkMRMLVectorVolumeNode"}
 STATUS = "IRAI.Fusion.Status"
+DIM = 0.35
 
 
 class LiveViews:
@@ -46,6 +48,7 @@ class LiveViews:
         self.dimmed, self.why = True, "nothing has come yet"
         self._volume_id, self._volume = None, None
         self._cut_s = self._drawn_s = float("-inf")
+        self._outline_views: list[str] = []
 
     # ---- what is shown
 
@@ -78,6 +81,25 @@ class LiveViews:
             self.tool.lose(self.clock())
         else:
             self.tool.show(estimate, self.clock())
+            for part in ("tip", "shaft"):
+                display = self.tool.node(part).GetDisplayNode()
+                if not display.GetSliceProjection():  # seen on the bull's eye also while it is not in its plane
+                    display.SetSliceProjection(True)
+                    display.SetSliceProjectionUseFiducialColor(True)
+
+    def only_in(self, view_ids: list[str]) -> None:
+        """Draw the outlines of the live slice in these views alone: elsewhere they would lie across another plane."""
+        if view_ids == self._outline_views:
+            return
+        self._outline_views = list(view_ids)
+        for node in self._nodes("vtkMRMLModelNode", "fusion.outline"):
+            self._restrict(node)
+
+    def _restrict(self, node) -> None:
+        display = node.GetDisplayNode()
+        display.RemoveAllViewNodeIDs()
+        for view_id in self._outline_views:
+            display.AddViewNodeID(view_id)
 
     def set_structures(self, obstacles: list[Obstacle]) -> None:
         """What is drawn on the live slice: the outlines of these structures."""
@@ -92,18 +114,23 @@ class LiveViews:
     # ---- the pictures
 
     def _fuse(self, pixels: np.ndarray) -> None:
+        from ..navigation.blend import blend, checkerboard, shown
         from ..navigation.reslice import reslice
 
-        volume = self._library_volume()
+        volume, window = self._library_volume(), self._window()
         step = max(1, int(np.ceil(max(self.size_px) / RESLICE_PX)))
         small = np.ascontiguousarray(pixels[::step, ::step])
         matrix = np.array(self.ras_from_pixel)
         matrix[:3, :2] *= step
         values = reslice(volume, matrix, (small.shape[1], small.shape[0]))
-        grey = self.windowed(values)
-        self._write(CUT, grey, matrix)
-        if self.mode != SIDE_BY_SIDE:
-            self._write(FUSED, fused(small, grey, self.mode, self.opacity, np.isfinite(values)), matrix)
+        self._write(CUT, shown(values, window)[0], matrix)
+        if self.mode == BLENDED:
+            self._write(FUSED, blend(small, values, self.opacity, window=window), matrix)
+        elif self.mode == CHECKERBOARD:
+            field = max(small.shape[0] // 6, 8)
+            self._write(FUSED, checkerboard(small, values, field_px=field, window=window), matrix)
+        elif self.mode != SIDE_BY_SIDE:
+            raise InputError(f"'{self.mode}' is no way to show two pictures; one of {', '.join(MODES)}")
 
     def _library_volume(self) -> Volume:
         """The chosen volume as the library has it, read again when it is another one or was moved."""
@@ -114,12 +141,13 @@ class LiveViews:
             self._volume_id, self._volume = key, volume_from_node(node)
         return self._volume
 
-    def windowed(self, values: np.ndarray) -> np.ndarray:
-        """(rows, columns) uint8 of the volume's values in its window; outside of it black."""
+    def _window(self) -> tuple[float, float]:
+        """(black, white) of the volume, as its display has them."""
         display = self.volume.GetDisplayNode()
-        window, level = (350.0, 40.0) if display is None else (display.GetWindow(), display.GetLevel())
-        scaled = (np.nan_to_num(values, nan=level - window) - level) / max(window, 1e-6) + 0.5
-        return np.clip(255.0 * scaled, 0, 255).astype(np.uint8)
+        if display is None:
+            return -150.0, 250.0
+        half = max(0.5 * display.GetWindow(), 1e-3)
+        return display.GetLevel() - half, display.GetLevel() + half
 
     def _write(self, part: str, pixels: np.ndarray, matrix: np.ndarray) -> None:
         import slicer
@@ -139,11 +167,11 @@ class LiveViews:
             node.EndModify(was)
 
     def node(self, part: str) -> Any:
-        """The volume node of a part: picture, cut, fused."""
-        role = f"fusion.{part}"
-        found = next(iter(self._nodes("vtkMRMLScalarVolumeNode", role)), None)
+        """The volume node of a part: picture, cut (grey), fused (colour: hatched where the volume has no data)."""
+        role, class_name = f"fusion.{part}", CLASSES[part]
+        found = next(iter(self._nodes(class_name, role)), None)
         if found is None:
-            found = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", TITLES[part])
+            found = self.scene.AddNewNodeByClass(class_name, TITLES[part])
             found.SetAttribute(ROLE, role)
             put_in_folder([found], FOLDER)
         return found
@@ -155,13 +183,19 @@ class LiveViews:
         return [node for node in nodes if node.GetAttribute(ROLE) == role]
 
     def _light(self, live: bool) -> None:
+        import slicer
+
         for part in TITLES:
-            for node in self._nodes("vtkMRMLScalarVolumeNode", f"fusion.{part}"):
+            for node in self._nodes(CLASSES[part], f"fusion.{part}"):
                 node.SetAttribute(STATUS, "LIVE" if live else "STALE")
-                display = node.GetDisplayNode()
-                if display is not None:
-                    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey" if live
-                                                     else dim_colors(self.scene).GetID())
+                if node.GetDisplayNode() is None:
+                    continue
+                if part != FUSED:
+                    node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey" if live
+                                                                   else dim_colors(self.scene).GetID())
+                elif not live:
+                    pixels = slicer.util.arrayFromVolume(node)
+                    slicer.util.updateVolumeFromArray(node, (DIM * pixels).astype(np.uint8))
         for node in self._nodes("vtkMRMLModelNode", "fusion.outline"):
             node.GetDisplayNode().SetVisibility(live)
 
@@ -183,6 +217,7 @@ class LiveViews:
                 display.SetLineWidth(3)
                 display.SetVisibility2D(True)
                 display.SetSliceDisplayModeToProjection()
+                self._restrict(node)
                 put_in_folder([node], FOLDER)
             node.SetAndObservePolyData(polylines([self._to_ras(line) for line in lines]))
 
@@ -193,36 +228,11 @@ class LiveViews:
     def remove(self) -> None:
         """Take every node of the live slice out of the scene."""
         for part in TITLES:
-            for node in self._nodes("vtkMRMLScalarVolumeNode", f"fusion.{part}"):
+            for node in self._nodes(CLASSES[part], f"fusion.{part}"):
                 remove_node(node)
         for node in self._nodes("vtkMRMLModelNode", "fusion.outline"):
             remove_node(node)
         self.tool.remove()
-
-
-def fused(picture: np.ndarray, cut: np.ndarray, mode: str, share: float, inside: np.ndarray) -> np.ndarray:
-    """(rows, columns) uint8 of a picture and the volume's cut, 8-bit both: blended, or in fields by turns.
-
-    share: 0 is the picture alone, 1 the volume alone. inside: where the volume has values; elsewhere the picture stays.
-    Raises InputError for another mode.
-    """
-    grey = _bytes(picture)
-    if mode == BLENDED:
-        both = (1.0 - share) * grey + share * cut
-    elif mode == CHECKERBOARD:
-        field = max(grey.shape[0] // 6, 8)
-        rows, columns = (np.arange(n) // field for n in grey.shape)
-        both = np.where((rows[:, None] + columns[None, :]) % 2 == 1, cut, grey)
-    else:
-        raise InputError(f"'{mode}' is no way to show two pictures in one; {BLENDED} or {CHECKERBOARD}")
-    return np.clip(np.where(inside, both, grey), 0, 255).astype(np.uint8)
-
-
-def _bytes(picture: np.ndarray) -> np.ndarray:
-    if picture.dtype == np.uint8:
-        return picture
-    low, high = np.nanpercentile(picture, (1, 99))
-    return np.clip(255.0 * (picture - low) / max(high - low, 1e-9), 0, 255).astype(np.uint8)
 
 
 def _with_normal(matrix: np.ndarray) -> np.ndarray:
