@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-STEPS = ("calibrate", "register", "dsa")
+STEPS = ("calibrate", "reconstruct", "register", "dsa", "vessels")
 """Each step's module is `fusion_STEP` and has `add_step(commands)`."""
 
 

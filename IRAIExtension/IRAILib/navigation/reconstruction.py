@@ -142,7 +142,7 @@ class Reconstructor:
             self.compounding, self.frames_used, left_out, outside)
 
 
-def reconstruct(frames: object, ras_from_image: object, *, valid: object = None, spacing_mm: float = 0.5,
+def reconstruct(frames: object, ras_from_image: object, *, valid: object = None, spacing_mm: object = 0.5,
                 interpolation: str = "linear", compounding: str = "mean", region_px: object = None,
                 fill_holes: bool = True, grid: Grid | None = None,
                 progress: Callable[[float, str], None] | None = None,
@@ -152,7 +152,7 @@ def reconstruct(frames: object, ras_from_image: object, *, valid: object = None,
     Args:
         frames: (n, rows, columns) grey, any number type. ras_from_image: (n, 4, 4), pixel (column, row) to RAS mm.
         valid: (n,) bool; frames without a pose are left out. grid: of the result; default: round all pixels of the
-            region, along the axes of RAS, voxels of spacing_mm.
+            region, along the axes of RAS, voxels of spacing_mm (one number or three).
         Others as `Reconstructor`. progress: called with (share, text). cancelled: True ends the work.
     Raises InputError: no frames, shapes, matrices; RefusedError: no frame with a pose, a volume that can't be held,
     poses so far apart that the frames fill next to nothing; CancelledError.
@@ -177,7 +177,7 @@ def reconstruct(frames: object, ras_from_image: object, *, valid: object = None,
         if cancelled is not None and cancelled():
             raise CancelledError("the reconstruction was cancelled")
         if progress is not None:
-            progress(0.95 * done / len(numbers), f"frame {done + 1} of {len(numbers)}")
+            progress(0.95 * done / len(numbers), "frames into the volume")
         worker.add(stack[number], pose)
     if progress is not None:
         progress(0.95, "closing holes" if fill_holes else "finishing")
@@ -187,20 +187,22 @@ def reconstruct(frames: object, ras_from_image: object, *, valid: object = None,
     return result
 
 
-def grid_round(ras_from_image: np.ndarray, region: tuple[int, int, int, int], spacing_mm: float) -> Grid:
+def grid_round(ras_from_image: np.ndarray, region: tuple[int, int, int, int], spacing_mm: object) -> Grid:
     """The grid along the axes of RAS that starts at the least coordinates of the region's corner pixels and holds all.
 
-    Raises InputError: spacing not positive and finite.
+    Args: spacing_mm: one number or three (R, A, S). Raises InputError: spacing not positive and finite.
     """
-    if not (np.isfinite(spacing_mm) and 1e-3 <= spacing_mm <= 100):
+    spacing = np.asarray(spacing_mm, float)
+    if spacing.shape not in ((), (3,)) or not ((spacing >= 1e-3) & (spacing <= 100)).all():
         raise InputError(f"a spacing of {spacing_mm} mm can't be used; 0.1 to 2 mm is usual")
+    spacing = np.broadcast_to(spacing, (3,))
     x0, y0, x1, y1 = region
     corners = np.array([[x, y, 0.0, 1.0] for x in (x0, x1 - 1) for y in (y0, y1 - 1)])
     points = np.einsum("nij,cj->nci", ras_from_image, corners)[..., :3].reshape(-1, 3)
     low, high = points.min(axis=0), points.max(axis=0)
-    matrix = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    matrix = np.diag([*spacing, 1.0])
     matrix[:3, 3] = low
-    i, j, k = (int(np.ceil(min(extent, 1e7) - 1e-6)) + 1 for extent in (high - low) / spacing_mm)
+    i, j, k = (int(np.ceil(min(extent, 1e7) - 1e-6)) + 1 for extent in (high - low) / spacing)
     return Grid((k, j, i), matrix)
 
 
