@@ -20,7 +20,7 @@ METHODS = ("plain", "shift", "motion")
 VALIDATED_ON = ("one coronary run (96 frames, 512x512, JPEG) and vessels painted into its bare frames; an image to "
                 "look at, not a measurement of flow")
 EARLY_S = 0.15
-"""The first contrast is too faint to be told from noise: bare frames end so long before it is seen."""
+"""The first contrast is too faint to be told from noise: bare frames end so long (2 frames at least) before."""
 CHOICES = 6
 """So many of the last bare frames are kept as masks to choose from."""
 DARK = 0.02
@@ -77,14 +77,14 @@ def bare_frames(log_frames: np.ndarray, inside: np.ndarray, time_s: np.ndarray |
     """
     n, k = len(log_frames), max(1, round(max(inside.shape) / 256))
     rows, columns = (s // k * k for s in inside.shape)
-    small = np.array([f[:rows, :columns].reshape(rows // k, k, columns // k, k).mean((1, 3)) for f in log_frames])
-    lit = np.asarray(ndimage.binary_erosion(inside[:rows:k, :columns:k], iterations=3))
+    small: np.ndarray = np.array([_coarse(f[:rows, :columns], k, level=False) for f in log_frames])
+    lit: np.ndarray = np.asarray(ndimage.binary_erosion(inside[:rows:k, :columns:k], iterations=3))
     if n < 3 or lit.sum() < 64:
         return []
     level = np.median(small[:, lit], axis=1)
     steady = np.abs(level - np.median(level)) < 0.05 * max(float(np.ptp(level)), 1.0)
     start = int(np.argmax(steady))
-    fine = np.array([np.asarray(f - ndimage.gaussian_filter(f, 6.0))[lit] for f in small])
+    fine: np.ndarray = np.array([np.asarray(f - ndimage.gaussian_filter(f, 6.0))[lit] for f in small])
     change = fine - np.median(fine[start:start + 3], axis=0)
     skew = -np.percentile(change, 0.3, axis=1) - np.percentile(change, 99.7, axis=1)
     first = skew[start:start + 6]
@@ -96,7 +96,7 @@ def bare_frames(log_frames: np.ndarray, inside: np.ndarray, time_s: np.ndarray |
     above = skew > base + 0.1 * rise
     lasting = [t for t in range(start, n) if above[t:t + 3].all()]
     step_s = float(np.median(np.diff(time_s))) if time_s is not None and n > 1 else 0.05
-    early = max(1, round(EARLY_S / max(step_s, 1e-3)))
+    early = max(2, round(EARLY_S / max(step_s, 1e-3)))
     return list(range(start, max(lasting[0] - early, start))) if lasting else []
 
 

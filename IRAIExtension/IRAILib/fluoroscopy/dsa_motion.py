@@ -17,9 +17,9 @@ CELL = 16
 """Pixels of the estimating resolution (long side about 512) between the nodes of the field."""
 LEVELS = ((16, 8), (8, 6), (4, 5))
 """(reduction, steps) from coarse to fine."""
-STIFFNESS = 0.2
+STIFFNESS = 0.5
 """Weight of smoothness against the mean gradient energy of a cell."""
-ROBUST = 2.0
+ROBUST = 3.0
 """Residuals beyond so many times the usual one lose their weight."""
 LARGEST_STEP = 1.5
 SWEEPS = 16
@@ -172,6 +172,7 @@ def _descend(mask: np.ndarray, live: np.ndarray, lit: np.ndarray, grid: np.ndarr
         rest = (live - moved) * weight
         scale = ROBUST * (2.1 * np.percentile(np.abs(rest.ravel()[spots]), 60) + 1e-6)
         w = weight * np.exp(-np.square(rest / np.where(rest < 0, np.float32(scale), np.float32(1.5 * scale))))
+        w = ndimage.minimum_filter(w, 3)  # the blurred rim of what contrast covers pulls, too
         wy, wx = w * dy, w * dx
         yy, xy, xx, by, bx = (_blur(_sum_cells(v, size)) for v in (wy * dy, wy * dx, wx * dx, wy * rest, wx * rest))
         smooth = STIFFNESS * float(np.mean(xx + yy)) / 2 + 1e-12
