@@ -285,8 +285,9 @@ def _ring(canvas: np.ndarray, place: np.ndarray, radius: int, color: tuple[int, 
 def _words(canvas: np.ndarray, text: str) -> None:
     cv2 = opencv()
     size = max(0.4, canvas.shape[1] / 1600.0)
-    for color, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(canvas, text, (8, int(24 * size) + 6), cv2.FONT_HERSHEY_SIMPLEX, size, color, width, cv2.LINE_AA)
+    base = int(24 * size) + 8
+    canvas[:base + 8] //= 4
+    cv2.putText(canvas, text, (8, base), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _greyed(canvas: np.ndarray, text: str) -> np.ndarray:

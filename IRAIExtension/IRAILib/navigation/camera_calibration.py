@@ -118,14 +118,14 @@ def calibrate_camera(pictures: Sequence[np.ndarray | BoardView], board: Board) -
                            f"(at least {MIN_COVER:.0%})")
     kept_out = views[HELD_OUT_EVERY - 1::HELD_OUT_EVERY]
     first = _fit([view for n, view in enumerate(views) if (n + 1) % HELD_OUT_EVERY], board)
-    tilt, ratio = _extent(first[3], first[4])
+    tilt, ratio = _extent(first[3], first[4], board)
     _check_extent(tilt, ratio)
     held_out = _held_out(kept_out, board, first[1], first[2])
     if not held_out <= MAX_HELD_OUT_PX:
         raise RefusedError(f"corners left out of the fit are off by {held_out:.2f} px (at most {MAX_HELD_OUT_PX:g}): "
                            "is the board flat and printed to size, are the pictures sharp, focus and zoom fixed?")
     rms, matrix, distortion, turns, places, sigma = _fit(views, board)
-    tilt, ratio = _extent(turns, places)
+    tilt, ratio = _extent(turns, places, board)
     return CameraCalibration(matrix, distortion, views[0].size_px, rms, held_out, sigma, len(views), tilt, ratio, cover)
 
 
@@ -143,12 +143,13 @@ def _fit(views: list[BoardView], board: Board) -> tuple[float, np.ndarray, np.nd
             np.asarray(sigma).ravel()[:4])
 
 
-def _extent(turns: list, places: list) -> tuple[float, float]:
-    """(largest angle between two views' boards in degrees, farthest over nearest distance)."""
+def _extent(turns: list, places: list, board: Board) -> tuple[float, float]:
+    """(largest angle between two views' boards in degrees, farthest over nearest distance of their middles)."""
     cv2 = opencv()
-    normals = np.array([cv2.Rodrigues(turn)[0][:, 2] for turn in turns])
+    rotations, middle = np.array([cv2.Rodrigues(turn)[0] for turn in turns]), board.corners_mm().mean(axis=0)
+    normals = rotations[:, :, 2]
     cosine = float(np.clip((normals @ normals.T).min(), -1.0, 1.0))
-    depth = np.array([float(np.ravel(place)[2]) for place in places])
+    depth = (rotations @ middle)[:, 2] + [float(np.ravel(place)[2]) for place in places]
     return math.degrees(math.acos(cosine)), float(depth.max() / max(depth.min(), 1e-9))
 
 
