@@ -1,4 +1,4 @@
-"""The catheter tracer for live X-ray frames: `SliceFinder("XA", METHOD, catheter_in, STACK)` of needle.live_slices."""
+"""Catheter and guide-wire in live X-ray: `SliceFinder("XA", METHOD, catheter_in, STACK)` of needle.live_slices."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..geometry import InputError, NeedleEstimate
-from .catheter import METHOD, find_catheter
+from .wire import find_device
 
 __all__ = ["METHOD", "STACK", "catheter_in", "mean_mm_per_px"]
 
+METHOD = "catheter and guide-wire"
+"""Of the stream; each estimate says whether the network or the classical tracer found it."""
 STACK = 8
-"""Frames of which the finder makes use: what moves stands out of what stands still."""
+"""Frames of which the finders make use: what moves stands out of what stands still. The network looks at four."""
 
 
 def mean_mm_per_px(mm_per_px: tuple[float, float] | None) -> float | None:
@@ -27,11 +29,10 @@ def mean_mm_per_px(mm_per_px: tuple[float, float] | None) -> float | None:
 
 
 def catheter_in(live: Any) -> NeedleEstimate:
-    """The catheter in a needle.live_slices.LiveSlice, in its frame "Image"; mm where the user gave a scale."""
+    """The device in a needle.live_slices.LiveSlice, in its frame "Image"; mm where the user gave a scale."""
     frames = np.asarray(live.stack)[:, 0]
     scale = mean_mm_per_px(None if live.spacing_mm is None else live.spacing_mm[:2])
     previous = None if live.previous is None else replace(live.previous, frame="Detector")
     if previous is not None and previous.units != ("px" if scale is None else "mm"):
         previous = None
-    found = find_catheter(frames, mm_per_px=scale, previous=previous, time_s=live.time_s)
-    return replace(found, frame="Image")
+    return replace(find_device(frames, mm_per_px=scale, previous=previous, time_s=live.time_s), frame="Image")

@@ -117,7 +117,8 @@ def default_network() -> WireNetwork | None:
 
 
 def find_wire(frames: np.ndarray, *, mm_per_px: float | None = None, previous: NeedleEstimate | None = None,
-              time_s: float = 0.0, network: WireNetwork | None = None) -> NeedleEstimate:
+              time_s: float = 0.0, network: WireNetwork | None = None, threshold: float | None = None
+              ) -> NeedleEstimate:
     """Tip and course of the most convincing catheter or guide-wire in the newest frame.
 
     Args:
@@ -125,6 +126,7 @@ def find_wire(frames: np.ndarray, *, mm_per_px: float | None = None, previous: N
         mm_per_px: at the device's depth; None leaves the result in pixels.
         previous: the last estimate in the same frame and units: an end near its tip is preferred.
         time_s: acquisition time of the newest frame, seconds. network: None for the one that comes with IRAI.
+        threshold: least confidence of a device; None for the card's.
     Returns: modality "XA", frame "Detector"; z = 0, (x, y) = (column, row) from the centre of the first pixel. ABSENT
         with its confidence where no end of a line convinces. Where a loop crosses itself the course may take the
         shorter way.
@@ -145,7 +147,7 @@ def find_wire(frames: np.ndarray, *, mm_per_px: float | None = None, previous: N
     chance = 0.0 if course is None else confidence(course.signs, operation["presence"])
     base = {"time_s": time_s, "frame": "Detector", "units": "px" if mm_per_px is None else "mm", "modality": "XA",
             "method": METHOD, "validated_on": network.validated_on, "confidence": chance}
-    if course is None or chance < operation["threshold"]:
+    if course is None or chance < (operation["threshold"] if threshold is None else threshold):
         return NeedleEstimate(NeedleStatus.ABSENT, **base)
     scale = STRIDE * factor * unit  # of a map pixel
     offset = (0.5 * factor + (factor - 1) / 2.0) * unit

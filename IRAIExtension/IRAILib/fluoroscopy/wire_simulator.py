@@ -134,15 +134,21 @@ def _fill(scene: _Scene) -> None:
 def _tube(course: np.ndarray, shape: tuple[int, int], widths: np.ndarray | float, wall: float, core: np.ndarray | float,
           ) -> np.ndarray:
     """(h, w) depth of a tube: its wall is darker at the edges, its core in the middle."""
-    most = float(np.max(widths)) / 2.0
-    distance, number = nearest(course, shape, most + 1.5)
+    most, total = float(np.max(widths)) / 2.0, np.zeros(shape)
+    ends = np.array(shape[::-1])
+    low = np.clip(np.floor(course.min(axis=0) - most - 2.0), 0, ends).astype(int)
+    high = np.clip(np.ceil(course.max(axis=0) + most + 3.0), 0, ends).astype(int)
+    if (high <= low).any():
+        return total
+    distance, number = nearest(course - low, (int(high[1] - low[1]), int(high[0] - low[0])), most + 1.5)
     radius = (np.asarray(widths)[number] if np.ndim(widths) else np.asarray(widths)) / 2.0
     with np.errstate(invalid="ignore"):
         outer = np.sqrt(np.clip(1.0 - np.square(distance / radius), 0.0, None))
         inner = 0.65 * np.sqrt(np.clip(1.0 - np.square(distance / (0.65 * radius)), 0.0, None))
     depth = np.asarray(core)[number] if np.ndim(core) else core
     out = wall * (outer - inner) / 0.5 + depth * outer
-    return np.where(np.isfinite(distance), out, 0.0)
+    total[low[1]:high[1], low[0]:high[0]] = np.where(np.isfinite(distance), out, 0.0)
+    return total
 
 
 def _device(scene: _Scene, course: np.ndarray, gone: int) -> np.ndarray:
@@ -173,6 +179,14 @@ def _still(scene: _Scene) -> np.ndarray:
         place = rng.uniform(0, scene.size, 2) - scene.origin
         piece = place + np.arange(length)[:, None] * [math.cos(turn), math.sin(turn)]
         total += _tube(piece, shape, rng.uniform(2.0, 5.0), 0.0, rng.uniform(0.3, 1.5))
+    for _ in range(int(rng.integers(1, 8)) if rng.random() < 0.3 else 0):
+        y, x = np.mgrid[:shape[0], :shape[1]]  # markers, calcium, contrast that leaves the catheter
+        wide = rng.choice((rng.uniform(1.0, 3.0), rng.uniform(4.0, 14.0)))
+        place = rng.uniform(0, scene.size, 2) - scene.origin
+        if len(scene.course) and rng.random() < 0.3:
+            place = scene.course[-1] - scene.origin + rng.normal(scale=8.0, size=2)
+        square = (np.square(x - place[0]) + np.square(y - place[1])) / wide**2
+        total += rng.uniform(0.05, 0.6) * np.exp(-0.5 * square)
     for _ in range(int(rng.integers(1, 5)) if rng.random() < 0.12 else 0):
         angle = np.arange(0.0, rng.uniform(5.0, 9.0), 0.06)
         radius = rng.uniform(6.0, 20.0) * np.array([1.0, rng.uniform(0.3, 1.0)])
@@ -278,15 +292,17 @@ def _exposed(scene: _Scene, ground: np.ndarray, still: np.ndarray, photons: floa
 
 def _collimator(rng: np.random.Generator, size: int) -> Callable:
     """A function of x, y: 1 in the field; dark beside straight blades or a round aperture."""
-    if rng.random() < 0.55:
+    if rng.random() < 0.4:
         return lambda x, y: np.ones(np.broadcast(x, y).shape)
     round_, gaps = rng.random() < 0.4, np.maximum(rng.uniform(-0.08, 0.1, 4), -0.05) * size
-    radius, soft, leak = size * rng.uniform(0.48, 0.6), rng.uniform(0.5, 3.0), rng.uniform(0.002, 0.04)
+    radius, soft, leak = size * rng.uniform(0.48, 0.6), rng.uniform(0.5, 4.0), rng.uniform(0.002, 0.04)
+    rim, behind = rng.uniform(2.0, 16.0), rng.uniform(0.2, 1.0) if rng.random() < 0.6 else 0.0  # blades lie on blades
 
     def light(x, y):
         inside = radius - np.hypot(x - size / 2, y - size / 2) if round_ else np.minimum(
             np.minimum(x - gaps[0], size - gaps[1] - x), np.minimum(y - gaps[2], size - gaps[3] - y))
-        return np.maximum(1.0 / (1.0 + np.exp(-np.clip(inside / soft, -30, 30))), leak)
+        first, second = (1.0 / (1.0 + np.exp(-np.clip(part / soft, -30, 30))) for part in (inside, inside + rim))
+        return np.maximum((1.0 - behind) * first + behind * second * (0.25 + 0.75 * first), leak)
 
     return light
 

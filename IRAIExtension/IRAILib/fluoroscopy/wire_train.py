@@ -76,7 +76,8 @@ def make_shards(folder: Path, ct_path: Path | None, seed: int, shards: int) -> N
     for shard in range(shards):
         rng = np.random.default_rng([seed, shard])
         if shard % 2 == 0:
-            grounds = (grounds + random_grounds(ct, 8, seed=1000 * seed + shard, part=TRAIN_PART))[-48:]
+            count = 2 if grounds else 8
+            grounds = (grounds + random_grounds(ct, count, seed=1000 * seed + shard, part=TRAIN_PART))[-48:]
         samples = [simulate_wire(grounds[int(rng.integers(len(grounds)))], rng, crop_px=CROP,
                                  size_px=int(rng.choice((384, 512, 640), p=(0.25, 0.6, 0.15)))) for _ in range(SHARD)]
         tips = np.array([(np.nan, np.nan) if s.tip is None else (s.tip - 0.5) / STRIDE for s in samples], np.float32)
