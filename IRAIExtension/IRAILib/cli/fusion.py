@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-STEPS = ("calibrate", "reconstruct", "register", "dsa", "vessels")
+STEPS = ("calibrate", "reconstruct", "register", "dsa", "vessels", "plan")
 """Each step's module is `fusion_STEP` and has `add_step(commands)`."""
 
 

@@ -51,6 +51,8 @@ def find_skin(ct: Volume) -> Skin:
     """
     from scipy import ndimage
 
+    if min(ct.grid.shape) < 4:
+        raise RefusedError(f"{ct.name or 'CT'}: of {ct.grid.shape} voxels is too thin to find skin in; give a volume")
     steps = np.maximum(1, np.floor(WORKING_MM / ct.grid.spacing_kji_mm + 0.25)).astype(int)
     grid = _strided(ct.grid, steps)
     dense = ct.array[:: steps[0], :: steps[1], :: steps[2]] > AIR_HU
@@ -77,8 +79,8 @@ def _skin(body: Mask, axis: int) -> Skin:
     grid, spacing = body.grid, body.grid.spacing_kji_mm
     padded = np.pad(body.array.astype(np.float32), 2, mode="edge")
     smooth = ndimage.gaussian_filter(padded, 3.0 / spacing)[2:-2, 2:-2, 2:-2]
-    slopes = np.stack(np.gradient(smooth, *spacing), axis=-1)
-    edge = body.array & ~np.asarray(ndimage.binary_erosion(body.array, border_value=1))
+    slopes = np.stack([np.gradient(smooth, spacing[a], axis=a) for a in range(3)], axis=-1)
+    edge = body.array & np.logical_not(ndimage.binary_erosion(body.array, border_value=1))
     index = np.argwhere(edge)
     slope = slopes[tuple(index.T)]
     steepness = np.linalg.norm(slope, axis=1)
@@ -96,13 +98,15 @@ def _skin(body: Mask, axis: int) -> Skin:
 def _strided(grid: Grid, steps: np.ndarray) -> Grid:
     matrix = grid.ras_from_ijk.copy()
     matrix[:3, :3] *= steps[::-1]
-    return Grid(tuple(int(np.ceil(n / s)) for n, s in zip(grid.shape, steps, strict=True)), matrix)
+    k, j, i = (-(-n // int(s)) for n, s in zip(grid.shape, steps, strict=True))
+    return Grid((k, j, i), matrix)
 
 
 def _ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
     reach = np.maximum(1, np.floor(radius_mm / spacing)).astype(int)
     axes = np.ogrid[tuple(slice(-r, r + 1) for r in reach)]
-    return sum((a * s) ** 2 for a, s in zip(axes, spacing, strict=True)) <= max(radius_mm, spacing.max()) ** 2 + 1e-6
+    square = np.asarray(sum((a * s) ** 2 for a, s in zip(axes, spacing, strict=True)))
+    return square <= max(radius_mm, spacing.max()) ** 2 + 1e-6
 
 
 def _grown(core: np.ndarray, spacing: np.ndarray) -> np.ndarray:

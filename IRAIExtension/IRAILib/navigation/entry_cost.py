@@ -85,7 +85,9 @@ class Capsule:
         self.smooth = smooth[window]
         self.grid = Grid(self.smooth.shape, matrix)
         self.inside = np.pad(self.smooth[1:-1, 1:-1, 1:-1] > 0.5, 1)
-        self.slopes = np.gradient(self.smooth, *self.grid.spacing_kji_mm)
+        if min(self.smooth.shape) < 3:
+            raise InputError(f"{organ.name or 'organ'}: too thin to have a capsule; leave the organ out")
+        self.slopes = [np.gradient(self.smooth, self.grid.spacing_kji_mm[a], axis=a) for a in range(3)]
 
     def angles_deg(self, target: np.ndarray, points: np.ndarray, share: np.ndarray) -> np.ndarray:
         """(n,) angle between the paths from target to points (n, 3) and the capsule's normal where each leaves the

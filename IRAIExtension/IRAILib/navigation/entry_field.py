@@ -163,7 +163,8 @@ class ObstacleField:
         matrix = self.fine.ras_from_ijk.copy()
         matrix[:3, :3] *= steps[::-1]
         matrix[:3, 3] = self.fine.points_ras(((steps - 1) / 2.0)[None])[0]
-        self.grid = Grid(tuple(int(-(-n // s)) for n, s in zip(shape, steps, strict=True)), matrix)
+        k, j, i = (-(-n // int(s)) for n, s in zip(shape, steps, strict=True))
+        self.grid = Grid((k, j, i), matrix)
         self.reach = float(np.linalg.norm(self.grid.spacing_kji_mm)) / 2.0
         self.slack = self.reach
         window = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))

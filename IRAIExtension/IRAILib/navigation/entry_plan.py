@@ -109,6 +109,31 @@ class EntryPlanner:
         return EntryPlan(paths, skin_map, _triple(target), refused,
                          {"preparation": self.seconds, "target": time.perf_counter() - began})
 
+    def path_along(self, target_ras: np.ndarray, unit: np.ndarray, *, name: str = "path") -> EntryPath:
+        """The path to a target along a given direction (3,), skin to target.
+
+        Raises RefusedError when it is not free, too long, or never reaches the skin.
+        """
+        target = self._checked(target_ras)
+        offsets = np.arange(0.0, self.options.max_length_mm + 25.0, 1.0)
+        inside = self.skin.inside(target - offsets[:, None] * unit)
+        if inside[-1]:
+            raise RefusedError(f"{name}: the skin is farther than {self.options.max_length_mm:g} mm that way")
+        last = float(offsets[np.flatnonzero(inside)[-1]])
+        entry = self._on_skin(target - last * unit, target)
+        nearest = int(np.linalg.norm(self.skin.points_ras - entry, axis=1).argmin())
+        points, normals = entry[None], self.skin.normals[nearest][None]
+        found = self.check(entry, target)
+        if found and not found[0].free:
+            raise RefusedError(f"{name}: comes within {found[0].distance_mm:.1f} mm of '{found[0].name}'")
+        measures = measure(self.field, self.skin, self.capsule, target, points, normals, self.slice_normal,
+                           self.options)
+        if measures.length_mm[0] > self.options.max_length_mm or measures.outside_mm[0] > 4.0:
+            raise RefusedError(f"{name}: is {measures.length_mm[0]:.0f} mm long, or leaves the body on its way")
+        room = np.array([found[0].distance_mm - found[0].margin_mm if found else np.inf])
+        costs = soft_costs(measures, room, self.options)
+        return self._paths(target, points, measures, costs, [0], {0: found})[0]
+
     def _checked(self, target_ras) -> np.ndarray:
         target = np.asarray(target_ras, float)
         if target.shape != (3,) or not np.isfinite(target).all():

@@ -157,7 +157,8 @@ class _Side:
         if chosen is None:
             raise RefusedError(f"{self.where}: no straight way from the rear cortex through the pedicle; "
                                "check the mask")
-        return self._finish(*chosen, width, ct)
+        stop_mm, entry_mm, bone_mm, deep = chosen
+        return self._finish(stop_mm, entry_mm, bone_mm, float(deep), width, ct)
 
     def _gates(self) -> tuple[np.ndarray, float]:
         """Points in the pedicle at the canal's level, and its narrowest inscribed width."""

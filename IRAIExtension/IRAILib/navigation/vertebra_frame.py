@@ -50,9 +50,9 @@ class VertebraFrame:
     def holds(self, array: np.ndarray, local_mm: np.ndarray) -> np.ndarray:
         """(...) value of the nearest cube at (..., 3) mm; False beyond."""
         index = np.rint(self.index(local_mm)).astype(int)
-        inside = ((index >= 0) & (index < array.shape)).all(axis=-1)
+        inside = np.asarray(((index >= 0) & (index < array.shape)).all(axis=-1))
         index = np.where(inside[..., None], index, 0)
-        return array[tuple(np.moveaxis(index, -1, 0))] & inside
+        return np.asarray(array[tuple(np.moveaxis(index, -1, 0))] & inside)
 
 
 def vertebra_frame(labels: SpineLabels, name: str, canal: Mask | None = None) -> VertebraFrame:
@@ -141,7 +141,7 @@ def _rings(bone: np.ndarray) -> np.ndarray:
         if not plane.any():
             continue
         closed = np.asarray(ndimage.binary_closing(np.pad(plane, reach), disc))[reach:-reach, reach:-reach]
-        holes = np.asarray(ndimage.binary_fill_holes(closed)) & ~closed
+        holes = np.logical_and(ndimage.binary_fill_holes(closed), np.logical_not(closed))
         labels, count = ndimage.label(holes)  # type: ignore[misc]
         for n, size in enumerate(np.bincount(labels.ravel(), minlength=count + 1)[1:], 1):
             if CANAL_AREA_MM2[0] <= size * CUBE_MM**2 <= CANAL_AREA_MM2[1]:

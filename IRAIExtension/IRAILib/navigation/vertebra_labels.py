@@ -125,11 +125,11 @@ def read_labels(structures: Mapping[str, Mask] | Sequence[tuple[str, Mask]]) -> 
 def tight(mask: Mask) -> tuple[Mask | None, bool]:
     """The mask cut to what it holds (None when empty), and whether it reaches the scan's border."""
     box = extent(mask.array, np.ones(3, int))
-    shape = tuple(int(b.stop - b.start) for b in box)
+    shape = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
     if min(shape) == 0:
         return None, False
     cut = any(b.start == 0 or b.stop == n for b, n in zip(box, mask.array.shape, strict=True) if n > 1)
-    start = tuple(int(b.start) for b in box)
+    start = (box[0].start, box[1].start, box[2].start)
     return mask.crop(start, shape), cut
 
 
