@@ -118,19 +118,25 @@ def random_start(rng: np.random.Generator, truth: np.ndarray, middle: np.ndarray
 
 
 def frame(rng: np.random.Generator, anatomy: Anatomy, geometry: CArmGeometry, truth: np.ndarray, *,
-          photons: float = 400.0, scatter: tuple[float, float] = (0.4, 1.0)) -> tuple[np.ndarray, str]:
+          photons: float = 400.0, scatter: tuple[float, float] = (0.4, 1.0), stored: str | None = None
+          ) -> tuple[np.ndarray, str]:
     """A fluoroscopy frame and how its pixels were stored: "counts", "log, bone white" or "log, bone black".
 
-    photons: median count a pixel, of the primary beam. scatter: to primary, bounds.
+    photons: median count a pixel of the primary beam in the middle of the field, where the exposure is regulated.
+    scatter: to primary, bounds; it comes from tissue, not from the raw beam beside the patient.
     """
     lines = nanodrr_integrals(anatomy.subject, geometry, truth)
     lines = lines + _bed(rng, geometry) + _needle(rng, geometry)
     primary = np.exp(-ndimage.gaussian_filter(lines, 0.6))
-    primary *= photons / np.median(primary)
+    rows, columns = primary.shape
+    field = np.median(primary[rows // 4:-rows // 4, columns // 4:-columns // 4])
+    primary *= photons / field
     spread = 60.0 / np.linalg.norm(geometry.column_mm)
-    counts = primary + rng.uniform(*scatter) * ndimage.gaussian_filter(primary, spread, mode="nearest")
+    tissue = np.minimum(primary, 3 * photons)
+    counts = primary + rng.uniform(*scatter) * ndimage.gaussian_filter(tissue, spread, mode="nearest")
     noisy = rng.poisson(np.minimum(counts, 1e7)).astype(np.float64)
-    stored = str(rng.choice(["counts", "log, bone white", "log, bone black"]))
+    drawn = str(rng.choice(["counts", "log, bone white", "log, bone black"]))
+    stored = stored or drawn
     if stored == "counts":
         return np.minimum(noisy, 4095 * photons / 200).astype(np.float32), stored
     logged = -np.log(np.maximum(noisy, 1.0) / counts.max())
@@ -173,3 +179,51 @@ def errors(anatomy: Anatomy, geometry: CArmGeometry, truth: np.ndarray, found: n
     across = np.linalg.norm(gap - along[:, None] * ray, axis=1)
     return {"in_plane_mm": float(across.mean()), "depth_mm": float(np.abs(along).mean()),
             "mtre_mm": float(np.linalg.norm(gap, axis=1).mean())}
+
+
+def collimated(image: np.ndarray, geometry: CArmGeometry, field_mm: float) -> np.ndarray:
+    """The frame with blades closed to a square of `field_mm` at the detector's middle; flat, hardly noisy, outside."""
+    out = np.full_like(image, np.percentile(image, 2))
+    half = round(field_mm * 1.5 / 2 / float(np.linalg.norm(geometry.column_mm)))
+    row, column = (n // 2 for n in image.shape)
+    window = slice(row - half, row + half), slice(column - half, column + half)
+    out[window] = image[window]
+    return out
+
+
+def nanodrr_registration(anatomy: Anatomy, image: np.ndarray, geometry: CArmGeometry, start: np.ndarray,
+                         pixels: int = 64, steps: int = 120) -> np.ndarray:
+    """(4, 4) table_from_ras by nanodrr's Registration: Adam on its multi-scale NCC and gradient NCC, one start."""
+    import torch
+    from nanodrr.metrics import GradientNormalizedCrossCorrelation2d, MultiscaleNormalizedCrossCorrelation2d
+    from nanodrr.registration import Registration
+
+    factor = image.shape[0] // pixels
+    small = image[:pixels * factor, :pixels * factor].reshape(pixels, factor, pixels, factor).mean(axis=(1, 3))
+    x, y = (float(np.linalg.norm(v)) * factor for v in (geometry.column_mm, geometry.row_mm))
+    axes = np.column_stack([geometry.column_mm, geometry.row_mm, geometry.normal])
+    axes /= np.linalg.norm(axes, axis=0)
+    first = axes.T @ (geometry.pixel0_mm + (factor - 1) / 2 * (geometry.column_mm + geometry.row_mm)
+                      - geometry.source_mm)
+    distance = float(first[2])
+    inverse = torch.tensor([[[x / distance, 0, (first[0] - 0.5 * x) / distance],
+                             [0, y / distance, (first[1] - 0.5 * y) / distance], [0, 0, 1]]], dtype=torch.float32)
+    world = np.eye(4)
+    world[:3, :3], world[:3, 3] = axes, geometry.source_mm
+    camera = np.linalg.inv(start) @ world
+    module = Registration(anatomy.subject, torch.as_tensor(camera, dtype=torch.float32)[None], inverse,
+                          torch.tensor([distance]), pixels, pixels)
+    coarse = MultiscaleNormalizedCrossCorrelation2d([None, 13], [0.5, 0.5])
+    edges = GradientNormalizedCrossCorrelation2d(patch_size=None, sigma=1.0)
+    target = torch.as_tensor(small, dtype=torch.float32)[None, None]
+    optimiser = torch.optim.Adam([{"params": [module._rot], "lr": 1.5e-2}, {"params": [module._xyz], "lr": 3.0}])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=1e-4)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        moving = module(n_samples=150, backend="torch")
+        loss = -(coarse(moving, target) + edges(moving, target)).mean()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        return world @ np.linalg.inv(module.pose[0].double().numpy())

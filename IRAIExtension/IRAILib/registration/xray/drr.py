@@ -133,7 +133,7 @@ def integrate(volume: DrrVolume, source: np.ndarray, away: Any, table_from_ras: 
         + ijk_from_table[:, :3, 3]
     along = away @ ijk_from_table[:, :3, :3].transpose(1, 2)
     size = torch.as_tensor(volume.size_ijk, dtype=torch.float32, device=volume.device)
-    first, last = clip_to_box(start[:, None], along, size)
+    first, last = (share.detach() for share in clip_to_box(start[:, None], along, size))
     length = torch.linalg.norm(away, dim=-1) * (last - first)
     count = max(2, int(np.ceil(min(float(length.max()), volume.longest_mm()) / volume.step_mm)))
     share = (torch.arange(count, device=volume.device, dtype=torch.float32) + 0.5) / count

@@ -9,14 +9,15 @@ import numpy as np
 from . import pose as poses
 from .result import Rival
 
-LOWEST_SIMILARITY = 0.55
+LOWEST_SIMILARITY = 0.62
 SMALLEST_LEAD = 0.04
 SMALLEST_COVERAGE = 0.3
 LARGEST_IN_PLANE_MM = 1.0
 LARGEST_DEPTH_MM = 3.0
 FARTHEST_MM, FARTHEST_DEG = 60.0, 25.0
-CORRELATED = 12.0
-"""Neighbouring pixels of a smoothed image share their noise: the least squares counts each so many times."""
+CORRELATED = 40.0
+"""The least squares counts neighbouring pixels of a smoothed image, which share their noise and the radiograph's own
+faults, as so many independent ones; from errors on tuning cases."""
 LEVER_MM = 50.0
 
 
