@@ -235,6 +235,7 @@ class FusionNavActions(PlanActions, CArmActions):
         session, self.session = self.session, None
         self._obstacleKey = self._shown = None
         self.forgetPlan()
+        self.forgetRun()
         if session is not None:
             session.close()
 

@@ -211,3 +211,16 @@ def draw_rings(path: tuple[np.ndarray, np.ndarray] | None, scene, color=(1.0, 0.
         put_in_folder([node], "FusionNav")
     node.SetAndObservePolyData(both.GetOutput())
     return node
+
+
+def show_frame(frame_node) -> None:
+    """An X-ray frame in the green view, as its detector sees it; nothing without such a view (headless)."""
+    from .needle import image_to_ras
+
+    slices, composites = scene_views(frame_node.GetScene())
+    if GREEN not in slices:
+        return
+    columns, rows, _ = frame_node.GetImageData().GetDimensions()
+    slice_to_ras, width = live_plane(image_to_ras(frame_node), (columns, rows))
+    place(slices[GREEN], slice_to_ras, width)
+    _background(composites.get(GREEN), frame_node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,8 @@ IMAGE = "Image"
 FRESH_S = 0.5
 """A picture that is older is stale: nothing is measured in it."""
 DEPTH_FIELDS, PRESET_FIELDS = ("DepthMm", "Depth", "UsDepth"), ("Preset", "UsPreset")
+KEPT, KEEP_EVERY_S = 24, 0.2
+"""So many pictures, so far apart, are kept for a refinement of the registration."""
 SENDER = "as the sender says; its error is not known here"
 
 
@@ -56,6 +59,8 @@ class LiveInput:
         self.lag_s, self.lag_sigma_s = 0.0, None
         self.tracker_error_mm: float | None = None
         self.frame: LiveFrame | None = None
+        self.kept: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=KEPT)
+        self._kept_s = float("-inf")
         self.images = 0
         self._arrivals: list[float] = []
         self._sender_frame = ""
@@ -72,6 +77,7 @@ class LiveInput:
     def clear(self) -> None:
         """The connection is gone: nothing of it is believed any more."""
         self.frame, self._sender_frame, self.calibration_problem = None, "", ""
+        self.kept.clear()
         self._arrivals.clear()
         self._begin()
 
@@ -151,6 +157,9 @@ class LiveInput:
         received = self.clock() if message.received_s is None else message.received_s
         self.frame = LiveFrame(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), matrix, reason,
                                float(message.time_s or 0.0), received, message.device)
+        if matrix is not None and received - self._kept_s >= KEEP_EVERY_S and not self.calibration_problem:
+            self._kept_s = received
+            self.kept.append((self.frame.pixels, matrix))
 
     def pair(self) -> bool:
         """Pair what can be paired now. Returns whether a new picture is there."""

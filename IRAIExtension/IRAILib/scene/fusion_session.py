@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import InputError, NeedleEstimate, NeedleStatus
+from ..geometry import InputError, LinearTransform, NeedleEstimate, NeedleStatus
+from ..navigation.live_tre import LiveTre
 from .fusion_chain import ChainLink, ChainState, chain_rows, chain_state
 from .fusion_frames import FRESH_S, IMAGE, LiveFrame, LiveInput
 from .fusion_guide import Breach, Obstacle, ToolTip, breach, tool_estimate
@@ -62,7 +63,8 @@ class FusionSession:
         self.server: Any = None
         self.live = LiveInput(clock=clock)
         self.live.tracker_error_mm = ASSUMED_TRACKER_MM
-        self.registration: PatientRegistration | None = None
+        self.tre = LiveTre(clock)
+        self._registration: PatientRegistration | None = None
         self.tips: dict[str, ToolTip] = {}
         self.tool = ""
         self.plan: Any = None
@@ -185,6 +187,28 @@ class FusionSession:
         said = lead.GetAttribute(TIME) if lead is not None else None
         return float(said) if said else time.time()
 
+    # ---- registration
+
+    @property
+    def registration(self) -> PatientRegistration | None:
+        """The one in force; setting it tells the live TRE which landmarks it never saw."""
+        return self._registration
+
+    @registration.setter
+    def registration(self, value: PatientRegistration | None) -> None:
+        self._registration = value
+        for mark in self.tre.held:
+            self.tre.drop(mark.name)
+        found = value.landmarks if value is not None else None
+        if value is None or found is None:
+            self.tre.set_registration(None)
+            return
+        transform = LinearTransform(value.ras_from_reference, RAS, value.reference)
+        self.tre.set_registration(transform, found.target_mm[found.used], found.source_mm[found.used])
+        for name, _error in value.held_out:
+            row = found.names.index(name)
+            self.tre.hold_out(name, found.target_mm[row].tolist(), found.source_mm[row].tolist())
+
     # ---- chains
 
     def links(self, point_ras: np.ndarray | None = None) -> list[ChainLink]:
@@ -303,11 +327,14 @@ class FusionSession:
     def _tre_text(self, tre: float | None) -> str:
         registration = self.registration
         if registration is None:
-            return "Registration error: not registered"
+            return "TRE: not registered"
         where = "at the target" if self._target() is not None else "in the middle of the points"
-        text = "not known" if tre is None else f"{tre:.1f} mm {where}"
-        held = f", {registration.held_out_rms_mm:.1f} mm on {len(registration.held_out)} held-out landmarks"
-        return f"Registration error (TRE): {text}{held if registration.held_out else ''} ({registration.method})"
+        expected = "not known" if tre is None else f"{tre:.1f} mm {where}"
+        live = self.tre.now()
+        measured = live.text if live.tre_mm is not None else "TRE: no landmark is held out"
+        if live.tre_mm is None and registration.held_out:
+            measured = f"TRE {registration.held_out_rms_mm:.1f} mm when it was made"
+        return f"{measured}. Expected {expected} ({registration.method})"
 
     def link_text(self) -> str:
         """One line on the connection."""
