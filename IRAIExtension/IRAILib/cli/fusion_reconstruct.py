@@ -79,6 +79,7 @@ def _job(arguments: argparse.Namespace) -> tuple[dict, list[str]]:
     """Arguments of `reconstruct`, and what the user should know."""
     from ..images.frames import grey
     from ..images.sequences import read_sequence
+    from ..navigation.reconstruction import grid_round, region_of
     from ..navigation.reconstruction_plus import PlusSettings, read_plus_settings
 
     wanted = read_plus_settings(arguments.config) if arguments.config else None
@@ -104,9 +105,12 @@ def _job(arguments: argparse.Namespace) -> tuple[dict, list[str]]:
         compounding = "running_mean"
     fill = False if arguments.no_fill else settings.fill_holes is not False
     region = arguments.clip or settings.region((frames.shape[2], frames.shape[1]))
-    poses = np.where(valid[:, None, None], poses, np.eye(4))
+    poses, spacing, grid = np.where(valid[:, None, None], poses, np.eye(4)), arguments.spacing, None
+    spacing = spacing or settings.spacing_mm or 0.5
+    if wanted and valid.any():  # the same voxels as PLUS makes
+        grid = grid_round(poses[valid], region_of(region, frames.shape[1:])[0], spacing, whole=False)
     return {"frames": np.ascontiguousarray(frames), "ras_from_image": poses, "valid": valid,
-            "spacing_mm": arguments.spacing or settings.spacing_mm or 0.5,
+            "spacing_mm": spacing, "grid": grid,
             "interpolation": arguments.interpolation or settings.interpolation or "linear",
             "compounding": compounding, "region_px": region, "fill_holes": fill}, notes
 
@@ -155,8 +159,10 @@ def _matrix(text: str) -> np.ndarray:
 
     try:
         numbers = [float(word) for word in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise InputError(f"--image-to-probe {text[:40]}: is neither a .json nor 16 numbers") from error
+    except ValueError:
+        numbers = []
+    if len(numbers) != 16:
+        raise InputError(f"--image-to-probe {text[:40]}: is neither a .json nor 16 numbers")
     return checked_matrix(numbers, "--image-to-probe")
 
 

@@ -187,10 +187,13 @@ def reconstruct(frames: object, ras_from_image: object, *, valid: object = None,
     return result
 
 
-def grid_round(ras_from_image: np.ndarray, region: tuple[int, int, int, int], spacing_mm: object) -> Grid:
+def grid_round(ras_from_image: np.ndarray, region: tuple[int, int, int, int], spacing_mm: object, *,
+               whole: bool = True) -> Grid:
     """The grid along the axes of RAS that starts at the least coordinates of the region's corner pixels and holds all.
 
-    Args: spacing_mm: one number or three (R, A, S). Raises InputError: spacing not positive and finite.
+    Args: spacing_mm: one number or three (R, A, S). whole: False leaves out what is beyond the last whole voxel, as
+        the reference volumes of PLUS do.
+    Raises InputError: spacing not positive and finite.
     """
     spacing = np.asarray(spacing_mm, float)
     if spacing.shape not in ((), (3,)) or not ((spacing >= 1e-3) & (spacing <= 100)).all():
@@ -202,7 +205,8 @@ def grid_round(ras_from_image: np.ndarray, region: tuple[int, int, int, int], sp
     low, high = points.min(axis=0), points.max(axis=0)
     matrix = np.diag([*spacing, 1.0])
     matrix[:3, 3] = low
-    i, j, k = (int(np.ceil(min(extent, 1e7) - 1e-6)) + 1 for extent in (high - low) / spacing)
+    last = np.ceil if whole else np.floor
+    i, j, k = (int(last(min(extent, 1e7) + (-1e-6 if whole else 1e-6))) + 1 for extent in (high - low) / spacing)
     return Grid((k, j, i), matrix)
 
 
