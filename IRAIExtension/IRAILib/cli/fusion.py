@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-STEPS = ("calibrate", "reconstruct", "register", "dsa", "vessels", "plan")
+STEPS = ("calibrate", "reconstruct", "register", "drr", "xray", "dsa", "vessels", "plan")
 """Each step's module is `fusion_STEP` and has `add_step(commands)`."""
 
 
