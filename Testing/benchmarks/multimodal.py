@@ -63,8 +63,8 @@ def summary(data: Path, done: list[dict]) -> list[str]:
              "same method finds from the given alignment ('from given' says how far that lies from it). 'false': "
              "accepted and more than 2 mm off. Plain: SimpleITK's Mattes information, three levels, same starts. "
              "s: seconds of one core.", "",
-             "| pair | patient | starts | within 2 mm | accepted | accepted within 2 mm | false | median / worst accepted"
-             " mm | from given mm | plain within 2 mm | plain from given mm | s ours / plain |",
+             "| pair | patient | starts | within 2 mm | accepted | accepted within 2 mm | false | median / worst "
+             "accepted mm | from given mm | plain within 2 mm | plain from given mm | s ours / plain |",
              "|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for pair in PAIRS:
         for case in CASES:
@@ -72,7 +72,8 @@ def summary(data: Path, done: list[dict]) -> list[str]:
             zero = [d for d in rows if d["number"] == 0]
             rows = [d for d in rows if d["number"] > 0]
             if zero and rows:
-                lines.append(f"| {'-'.join(pair).replace('_T1', '')} | {case} | {_row(data, case, pair, zero[0], rows)} |")
+                name = "-".join(pair).replace("_T1", "")
+                lines.append(f"| {name} | {case} | {_row(data, case, pair, zero[0], rows)} |")
     lines += ["", *_closure(data, done)]
     return lines
 

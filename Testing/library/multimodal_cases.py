@@ -8,12 +8,15 @@ import numpy as np
 from IRAILib.geometry import Grid, Volume
 from IRAILib.geometry.itk import lps_matrix, to_sitk
 from IRAILib.images import read_mask, read_volume
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 MODALITIES = ("CT", "MR_T1", "PET")
 PAIRS = (("CT", "MR_T1"), ("CT", "PET"), ("MR_T1", "PET"))
 CASES = ("STS_019", "STS_025")
 SHIFT_MM, TURN_DEG = 20.0, 15.0
+SHAPE = (34, 44, 48)
+SPACING = (2.5, 2.5, 3.0)
 
 
 def scan(data: Path, case: str, modality: str) -> Volume:
@@ -57,9 +60,9 @@ def plain_simpleitk(fixed: Volume, moving: Volume, seed: int = 1) -> np.ndarray:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(50)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(0.05, seed)
+    method.SetMetricSamplingPercentage(0.2, seed)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsGradientDescent(1.0, 100, 1e-6, 10)
+    method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.01, 200, 0.6)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([4, 2, 1])
     method.SetSmoothingSigmasPerLevel([2, 1, 0])
@@ -72,3 +75,37 @@ def plain_simpleitk(fixed: Volume, moving: Volume, seed: int = 1) -> np.ndarray:
     matrix[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
     matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - matrix[:3, :3] @ centre
     return lps_matrix(matrix)
+
+
+def grid() -> Grid:
+    """Of the made-up body."""
+    matrix = np.diag([*SPACING, 1.0])
+    matrix[:3, 3] = (-60.0, -55.0, -50.0)
+    return Grid(SHAPE, matrix)
+
+
+def body(seed: int = 0) -> np.ndarray:
+    """(k, j, i) kind of tissue: 0 air, 1 fat, 2 muscle, 3 bone, 4 lesion; lumps without symmetry."""
+    points = grid().all_points_ras()
+    x, y, z = np.moveaxis(points, -1, 0)
+    rng = np.random.default_rng(seed)
+    inside = (x / 45) ** 2 + ((y + 5) / 38) ** 2 < 1 + 0.15 * np.sin(z / 25 + 1)
+    muscle = ((x + 3) / 36) ** 2 + ((y + 8) / 29) ** 2 < 1 + 0.2 * np.sin(z / 18)
+    kind = inside * 1 + muscle * 1
+    bone = ((x - 8 - 0.15 * z) / 9) ** 2 + ((y + 8) / 8) ** 2 < 1
+    kind[bone & inside] = 3
+    for _ in range(6):
+        centre, size = rng.uniform(-25, 25, 3), rng.uniform(6, 12, 3)
+        kind[(((points - centre) / size) ** 2).sum(-1) < 1] = rng.choice([1, 3, 4])
+    kind[(((points - (-15, 10, -5)) / (12, 9, 14)) ** 2).sum(-1) < 1] = 4
+    return kind * inside
+
+
+def contrast(kind: np.ndarray, values: tuple[float, ...], noise: float, seed: int, blur: float = 0.5,
+             shading: bool = False) -> Volume:
+    """The body in a contrast: one value a kind of tissue, blurred, perhaps shaded as by a surface coil, noisy."""
+    array = ndimage.gaussian_filter(np.array(values)[kind], blur)
+    if shading:
+        array = array * np.exp(-grid().all_points_ras()[..., 1] / 60.0)
+    array = array + np.random.default_rng(seed).normal(size=array.shape) * noise
+    return Volume(array.astype(np.float32), grid(), "made up")

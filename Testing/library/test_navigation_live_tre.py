@@ -33,7 +33,8 @@ def test_nothing_held_out_says_so_and_is_never_zero(clock):
     for registration in (None, shifted(0.0)):
         live.set_registration(registration)
         now = live.now()
-        assert now.tre_mm is None and now.count == 0
+        assert now.tre_mm is None
+        assert now.count == 0
         assert "none held out" in now.text
         assert json.loads(json.dumps(now.to_dict()))["tre_mm"] is None
 
@@ -47,11 +48,14 @@ def test_a_known_shift_is_the_error_with_its_age_and_worst_point(clock):
     now = live.now()
     assert now.tre_mm == pytest.approx(3.0 / np.sqrt(2))
     assert now.each[0] == ("a", pytest.approx(3.0))
-    assert now.age_s == pytest.approx(30.0) and not now.old
+    assert now.age_s == pytest.approx(30.0)
+    assert not now.old
     assert now.low_mm < now.tre_mm < now.high_mm
-    assert now.frame == "RAS" and "30 s old" in now.text
+    assert now.frame == "RAS"
+    assert "30 s old" in now.text
     live.set_registration(shifted(0.0), renewed=False)
-    assert live.now().each[0] == ("b", pytest.approx(3.0)) and not live.now().old
+    assert live.now().each[0] == ("b", pytest.approx(3.0))
+    assert not live.now().old
 
 
 def test_landmarks_from_before_the_registration_or_long_ago_are_old(clock):
@@ -59,7 +63,8 @@ def test_landmarks_from_before_the_registration_or_long_ago_are_old(clock):
     live.hold_out("a", (0, 0, 0), (0, 0, 0))
     clock.now = 110.0
     live.set_registration(shifted(1.0))
-    assert live.now().old and "point at them again" in live.now().text
+    assert live.now().old
+    assert "point at them again" in live.now().text
     live.renew("a", (0, 0, 0))
     assert not live.now().old
     clock.now = 5000.0
@@ -79,7 +84,7 @@ def test_the_registrations_own_landmarks_are_refused_and_dropped(clock):
 
 
 def test_the_interval_covers_the_registrations_error():
-    """Errors drawn per point from a registration's spread and pointing: 95 % intervals hold the spread about as often."""
+    """Errors drawn per point from a registration's spread and pointing: 95 % intervals hold it about as often."""
     rng, hits = np.random.default_rng(4), 0
     for _ in range(300):
         live = LiveTre(lambda: 0.0)

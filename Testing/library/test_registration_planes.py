@@ -24,7 +24,9 @@ def test_exact_planes_give_the_map_whatever_point_of_the_plane_is_named():
     along = np.cross(NORMALS, [0.3, 0.5, 0.7]) * 20
     found = register_planes(away(POINTS + along), away(NORMALS, True), POINTS, NORMALS)
     np.testing.assert_allclose(found.fixed_from_moving.matrix, TRUTH, atol=1e-9)
-    assert found.accepted and found.angle_deg.max() < 1e-4 and found.distance_mm.max() < 1e-9
+    assert found.accepted
+    assert found.angle_deg.max() < 1e-4
+    assert found.distance_mm.max() < 1e-9
     assert found.to_dict()["frame"] == "fixed"
 
 
@@ -65,7 +67,8 @@ def test_a_wrong_pairing_or_a_flipped_normal_is_not_accepted():
     order = [1, 0, 2]
     found = register_planes(away(POINTS), away(np.array([[1.0, 0, 0], [0.5, 1, 0], [0, 0.2, 1]]), True), POINTS,
                             np.array([[1.0, 0, 0], [0.5, 1, 0], [0, 0.2, 1]])[order])
-    assert not found.accepted and "plane" in found.reason
+    assert not found.accepted
+    assert "plane" in found.reason
 
 
 def test_hostile_input():

@@ -25,7 +25,8 @@ SOFT_DB, FLUID_DB, BONE_DB, GAS_DB = 0.55, 0.05, 20.0, 60.0
 """Absorption, dB/cm/MHz one way."""
 RANGE_DB = 60.0
 SPECKLE_AXIAL_MM, SPECKLE_LATERAL_MM = 0.5, 1.4
-SPECULAR_GAIN = 12.0
+SPECULAR_GAIN = 10.0
+PULSE_MM = 2.0
 SLICE_MM = 1.5
 VALIDATED_ON = "nothing: simulated ultrasound shows whether a registration can work, not that it does on patients"
 
@@ -181,18 +182,22 @@ def _along(tissue: Tissue, at: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray
 
 def _echoes(hu: np.ndarray, fluid: np.ndarray, slope: np.ndarray, probe: Probe, rng: np.random.Generator) -> np.ndarray:
     """(samples, lines) echo amplitude after depth gain."""
+    from scipy import ndimage
+
     step_cm = probe.depth_mm / (probe.samples - 1) / 10.0
     impedance = np.where(hu < GAS_HU, 0.02, 1.0 + 0.0006 * np.clip(hu, -150, None)
                          + 0.0012 * np.clip(hu - BONE_HU, 0, 800))
     impedance = (1 - fluid) * impedance + fluid * 1.012
     change = np.diff(impedance, axis=0, prepend=impedance[:1]) / (2 * impedance)
-    change = np.clip(change, -0.95, 0.95)
+    # A CT blurs a step over its voxels: the pulse sees it whole.
+    pulse = max(PULSE_MM / 10.0 / step_cm, 1.0)
+    change = np.clip(ndimage.gaussian_filter1d(change, pulse / 2.5, axis=0) * pulse, -0.95, 0.95)
     loss = np.where(hu < GAS_HU, GAS_DB, np.where(hu > BONE_HU, BONE_DB, SOFT_DB)) * (1 - fluid) + FLUID_DB * fluid
     # The probe's own gel: what lies before the first tissue costs nothing.
     reached = np.cumsum(hu > GAS_HU, axis=0) > 2
     loss, change = np.where(reached, loss, 0.0), np.where(reached, change, 0.0)
     travel = np.cumsum(loss, axis=0) * step_cm * FREQUENCY_MHZ * 2.0
-    passed = np.cumprod(np.maximum(1.0 - change**2, 1e-3), axis=0)
+    passed = np.cumprod(np.maximum(1.0 - change**2, 1e-3) ** (1.0 / pulse), axis=0)
     gain = SOFT_DB * np.arange(probe.samples)[:, None] * step_cm * FREQUENCY_MHZ * 2.0
     strength = passed * 10.0 ** ((gain - travel) / 20.0)
     scatter = _scatter(hu) * (1 - fluid) + 0.02 * fluid
@@ -213,7 +218,9 @@ def _speckle(shape: tuple[int, int], probe: Probe, rng: np.random.Generator) -> 
     from scipy import ndimage
 
     axial = SPECKLE_AXIAL_MM / probe.depth_mm * (probe.samples - 1)
-    span = probe.width if probe.radius_mm is None else math.radians(probe.width) * (probe.radius_mm + probe.depth_mm / 2)
+    span = probe.width
+    if probe.radius_mm is not None:
+        span = math.radians(probe.width) * (probe.radius_mm + probe.depth_mm / 2)
     lateral = SPECKLE_LATERAL_MM / span * (probe.lines - 1)
     parts = [ndimage.gaussian_filter(rng.normal(size=shape), (axial, lateral), mode="wrap") for _ in range(2)]
     amplitude = np.hypot(*parts)

@@ -65,7 +65,7 @@ class SliceScore:
         self.slices = [s for s in (one.coarser(mm_per_px) for one in slices) if np.count_nonzero(s.seen) > 30]
         if not self.slices:
             raise InputError("slices: none shows enough pixels")
-        self.size = [max(3, 2 * int(round(0.5 * patch_mm / np.linalg.norm(s.ras_from_pixel[:3, 0]))) + 1)
+        self.size = [max(3, 2 * round(0.5 * patch_mm / np.linalg.norm(s.ras_from_pixel[:3, 0])) + 1)
                      for s in self.slices]
         self.places = [s.points().reshape(-1, 3) for s in self.slices]
         self.values, self.edges = _layers(volume, mm_per_px)

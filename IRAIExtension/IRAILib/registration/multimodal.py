@@ -17,8 +17,9 @@ from .rigid_search import Poses, ascend, distinct, random_poses, rms_mm
 from .second_opinion import second_opinion
 
 METHODS = ("auto", "mutual", "mind")
-SCREENED = 512
 KEPT_COARSE, KEPT_MIDDLE = 6, 3
+LEVELS = ((6.0, 2500), (3.0, 6000), (2.0, 12000))
+"""Voxel (mm) and points drawn on each side, coarse to fine."""
 RADIUS_MM = 40.0
 SPREAD_RUNS = 4
 SPREAD_SHARE = 0.5
@@ -33,13 +34,14 @@ class MultimodalOptions:
 
     method: "mutual" (normalised mutual information), "mind" (self-similarity refines it), "auto" (mutual information,
         self-similarity only to check it). shift_mm, turn_deg: how far from the start the search looks; at least what
-        the start may be wrong by. seed: of the drawn points and starts.
+        the start may be wrong by. starts: poses looked at before the best climb. seed: of the drawn points and starts.
     Raises InputError for what makes no sense.
     """
 
     method: str = "auto"
     shift_mm: float = 30.0
     turn_deg: float = 22.0
+    starts: int = 512
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -47,6 +49,8 @@ class MultimodalOptions:
             raise InputError(f"method {self.method!r}: choose {', '.join(METHODS)}")
         if not 0.0 < self.shift_mm <= 150.0 or not 0.0 < self.turn_deg <= 60.0:
             raise InputError(f"a search over {self.shift_mm} mm and {self.turn_deg} degrees: choose up to 150 and 60")
+        if not 8 <= self.starts <= 65536:
+            raise InputError(f"{self.starts} starts: choose 8 to 65536")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +158,7 @@ class _Search:
         near = [crop_to(pair.fixed, pair.fixed_organ, 40.0), crop_to(pair.moving, pair.moving_organ, 40.0)]
         self.pair = Pair(near[0], near[1], pair.fixed_organ, pair.moving_organ)
         self.pads = (padding(near[0]), padding(near[1]))
-        self.coarse, self.middle, self.fine = (self._level(*size) for size in ((6.0, 4000), (3.0, 12000), (2.0, 20000)))
+        self.coarse, self.middle, self.fine = (self._level(*size) for size in LEVELS)
         self.roi = self._roi(pair)
         self.centre = self.roi.mean(axis=0)
         self.wrong = np.zeros(1)
@@ -202,12 +206,13 @@ class _Search:
         """The best place, and the score of the best other one as a share of it."""
         options, poses = self.options, Poses(self.base, self.centre, RADIUS_MM)
         screened = []
-        for n, p in enumerate(random_poses(SCREENED, options.shift_mm, options.turn_deg, RADIUS_MM, options.seed)):
+        tried = random_poses(options.starts, options.shift_mm, options.turn_deg, RADIUS_MM, options.seed)
+        for n, p in enumerate(tried):
             self.checked()
             matrix = poses.matrix(p)
             screened.append((self.coarse.score(matrix), matrix))
             if n % 50 == 0:
-                tell(0.2 * n / SCREENED)
+                tell(0.2 * n / options.starts)
         if max(score for score, _ in screened) <= 0.0:
             raise InputError("the images don't overlap where they are placed; give --init or a pose that brings them "
                              "together")

@@ -14,7 +14,7 @@ from .self_similarity import FeatureField, Similarity
 
 SPACING_MM = 3.0
 DILATION = 2
-POINTS = 3000
+POINTS = 2000
 ROUNDS = 2
 LARGEST_VOXELS = 1_500_000
 

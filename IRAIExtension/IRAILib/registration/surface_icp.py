@@ -229,7 +229,8 @@ def _conclude(match: _Match, best: np.ndarray, ranked: list, noise_mm: float | N
     if len(ranked) > 1:
         rival = float(max(-ranked[1][0], LEAST_NOISE_MM) / max(-ranked[0][0], LEAST_NOISE_MM))
     reason = _reason(free, sigma, rms, rival, kept)
-    good = f"{int(kept.sum())} of {len(kept)} points fit to {rms:.2f} mm; the shape fixes the place within {sigma:.2f} mm"
+    good = (f"{int(kept.sum())} of {len(kept)} points fit to {rms:.2f} mm; the shape fixes the place within "
+            f"{sigma:.2f} mm")
     return IcpRegistration(transform, reason is None, reason or good, rms, sigma, kept, free, covariance, centre,
                            match.kind, rival)
 

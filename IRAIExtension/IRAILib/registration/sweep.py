@@ -41,7 +41,7 @@ def cut(sweep: Volume, mask: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, 
     m = sweep.grid.ras_from_ijk
     for axis in range(3):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        step = max(1, int(round(APART_MM / sweep.grid.spacing_kji_mm[axis])), int(np.ceil(len(hit) / MOST_A_WAY)))
+        step = max(1, round(APART_MM / sweep.grid.spacing_kji_mm[axis]), int(np.ceil(len(hit) / MOST_A_WAY)))
         rows, columns = [a for a in range(3) if a != axis]
         for index in hit[step // 2::step]:
             part = mask.take(index, axis)
