@@ -65,7 +65,7 @@ def random_tree(rng: np.random.Generator, start: np.ndarray, heading: float, siz
         length = int(rng.uniform(0.15, 0.7) * size_px * min(1.0, width / 6.0 + 0.3))
         angles = angle + np.cumsum(_wander(rng, length, rng.uniform(0.05, 0.8)))
         course = place + np.cumsum(np.stack([np.cos(angles), np.sin(angles)], axis=1), axis=0)
-        widths = np.linspace(width, max(1.2, width * rng.uniform(0.5, 0.9)), length)
+        widths = np.maximum(np.linspace(width, width * rng.uniform(0.5, 0.9), length), 1.2)
         branches.append((course, widths))
         for _ in range(int(rng.integers(2, 5) if len(branches) < 3 else rng.integers(0, 3))):
             at = int(rng.uniform(0.1, 1.0) * (length - 1))

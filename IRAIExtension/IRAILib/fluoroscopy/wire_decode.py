@@ -172,6 +172,6 @@ def _refined(axis: np.ndarray, path: np.ndarray, tip: np.ndarray) -> np.ndarray:
     crest = crest[np.concatenate([[True], step > 1e-3])]
     weights = np.ones(len(crest))
     weights[-1] = 10.0
-    spline, _ = splprep(crest.T, w=weights, s=0.15 * len(crest), k=3)
+    spline, _ = splprep(crest.T, w=weights, s=0.05 * len(crest), k=3)
     length = float(np.linalg.norm(np.diff(crest, axis=0), axis=1).sum())
     return np.stack(splev(np.linspace(0.0, 1.0, max(int(length), 8)), spline), axis=1)
