@@ -71,8 +71,10 @@ def test_the_wrong_matrix_is_seen(plus, tmp_path):
     matrix[:3, 3] += (2, 0, 0)
     ours, _ = run(plus, tmp_path, "Spine", "--image-to-probe", " ".join(str(v) for v in matrix.ravel()))
     theirs, _ = reference(plus, "Spine")
-    part = tuple(slice(0, min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
-    assert (np.abs(ours[part] - theirs[part]) <= LEVELS).mean() < SHARE - 0.02
+    assert ours.shape == theirs.shape or min(ours.shape) > 50
+    document = json.loads((tmp_path / "volume.json").read_text())
+    shift = np.array(document["first_voxel_mm"]) - reference(plus, "Spine")[1]
+    assert np.linalg.norm(shift) == pytest.approx(2.0, abs=0.1)
 
 
 def calibration(plus: Path, size=(820, 616), **more) -> dict:

@@ -42,8 +42,8 @@ def displacements_of_poses(poses: object, points: object, valid: object = None) 
 class BreathingPrediction:
     """Where the points are predicted to be, or why that can't be said.
 
-    displacement_mm: (p, 3) from their mean place in the training, or None. sigma_mm: (p,) standard deviation (3D),
-    from breaths that the model hadn't seen. time_s: for when. reason: "" or one line.
+    displacement_mm: (p, 3), counted from where the training's displacements are counted, or None. sigma_mm: (p,)
+    standard deviation (3D), from breaths that the model hadn't seen. time_s: for when. reason: "" or one line.
     """
 
     displacement_mm: np.ndarray | None
@@ -159,7 +159,7 @@ def fit_breathing(surrogate_time_s: object, surrogate: object, motion_time_s: ob
     cycles = cycle_starts(times, signal) if len(times) else np.empty(0)
     if len(cycles) < MIN_CYCLES + 1 or len(state) < MIN_SAMPLES:
         raise RefusedError(f"{max(len(cycles) - 1, 0)} breaths with {len(state)} samples of motion; at least "
-                           f"{MIN_CYCLES} breaths and {MIN_SAMPLES} samples are needed: record half a minute of quiet breathing")
+                           f"{MIN_CYCLES} breaths and {MIN_SAMPLES} samples are needed: record 30 s of quiet breathing")
     if np.diff(cycles).max() > LONGEST_CYCLE_S:
         raise RefusedError(f"{np.diff(cycles).max():.0f} s without a breath in the recording; train on quiet breathing")
     rms = _rms(motion - motion.mean(axis=0))

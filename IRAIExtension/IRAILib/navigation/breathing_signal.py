@@ -93,6 +93,8 @@ def image_surrogate(frames: object) -> tuple[ImageSurrogate, np.ndarray]:
     Args: frames: (n, rows, columns) grey, ten or more. Returns: the surrogate, and (n,) the signal of these frames.
     Raises InputError: no film; RefusedError: nothing moves, or no component stands out.
     """
+    from scipy.linalg import eigh
+
     film = np.asarray(frames)
     if film.ndim != 3 or len(film) < 10 or min(film.shape[1:]) < 8:
         raise InputError(f"a film of ten or more grey frames is needed, not an array of shape {film.shape}")
@@ -100,14 +102,17 @@ def image_surrogate(frames: object) -> tuple[ImageSurrogate, np.ndarray]:
     if not np.isfinite(small).all():
         raise InputError("a frame holds values that are not finite")
     mean = small.mean(axis=0)
-    u, s, vt = np.linalg.svd(small - mean, full_matrices=False)
-    power = float((s**2).sum())
-    if power <= 1e-12 * small.size or s[0] ** 2 < MIN_IMAGE_SHARE * power:
+    centred = small - mean
+    power = float((centred**2).sum())
+    values, vectors = eigh(centred @ centred.T, subset_by_index=[len(film) - 1, len(film) - 1])
+    if power <= 1e-12 * small.size or values[0] < MIN_IMAGE_SHARE * power:
         raise RefusedError("no breathing shows in these frames; hold the probe still where a vessel or the diaphragm "
                            "moves, or use another surrogate")
-    scale = float((u[:, 0] * s[0]).std())
-    result = ImageSurrogate(mean, vt[0], scale, float(s[0] ** 2 / power), (film.shape[2], film.shape[1]))
-    return result, u[:, 0] * s[0] / scale
+    component = vectors[:, 0] @ centred / np.sqrt(values[0])
+    signal = centred @ component
+    scale = float(signal.std())
+    result = ImageSurrogate(mean, component, scale, float(values[0] / power), (film.shape[2], film.shape[1]))
+    return result, signal / scale
 
 
 def _small(film: np.ndarray) -> np.ndarray:
