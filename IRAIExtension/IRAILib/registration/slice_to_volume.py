@@ -13,10 +13,10 @@ from ..geometry import CancelledError, InputError, LinearTransform, Volume
 from .local_fit import Slice, SliceScore
 from .rigid_search import Poses, ascend, distinct, random_poses, rms_mm
 
-SCREENED, KEPT, KEPT_FINE = 192, 5, 2
-COARSE_MM, FINE_MM = 3.0, 1.5
+KEPT, KEPT_FINE = 4, 2
+COARSE_MM, FINE_MM = 4.0, 2.0
 RADIUS_MM = 40.0
-SPREAD_RUNS = 6
+SPREAD_RUNS = 4
 LARGEST_SIGMA_MM = 2.5
 LARGEST_RIVAL = 0.9
 LEAST_SHARE = 0.5
@@ -62,7 +62,7 @@ class SliceRegistration:
 
 def register_slices(images: Sequence[np.ndarray], ras_from_pixel: np.ndarray, volume: Volume, *,
                     seen: Sequence[np.ndarray] | None = None, init: np.ndarray | None = None, measure: str = "fit",
-                    shift_mm: float = 15.0, turn_deg: float = 12.0, seed: int = 1,
+                    shift_mm: float = 15.0, turn_deg: float = 12.0, starts: int = 128, seed: int = 1,
                     progress: Callable[[float, str], None] | None = None,
                     cancelled: Callable[[], bool] | None = None) -> SliceRegistration:
     """The rigid correction that lays tracked slices into a volume.
@@ -70,7 +70,8 @@ def register_slices(images: Sequence[np.ndarray], ras_from_pixel: np.ndarray, vo
     Args:
         images: n pictures (rows, columns). ras_from_pixel: (n, 4, 4), (column, row, 0) to mm of the tracked frame.
         seen: n (rows, columns) bool, where the picture shows tissue; default: pixels above 0. volume: RAS mm.
-        init: (4, 4) volume_from_tracked, default the identity; the search covers shift_mm and turn_deg round it.
+        init: (4, 4) volume_from_tracked, default the identity; the search covers shift_mm and turn_deg round it,
+            `starts` poses looked at before the best climb.
         measure: "fit" (values and edges explain each patch) or "mind" (self-similarity in the plane).
     Slices all in one plane, or nearly, are refused: the direction across them is hardly seen.
     Raises: InputError (no slices, shapes, poses, not finite), CancelledError.
@@ -80,7 +81,7 @@ def register_slices(images: Sequence[np.ndarray], ras_from_pixel: np.ndarray, vo
     base = np.eye(4) if init is None else np.asarray(init, float)
     if base.shape != (4, 4) or not np.isfinite(base).all():
         raise InputError("init: a finite 4x4 matrix (volume from tracked) is needed")
-    search = _Search(slices, volume, base, measure, (shift_mm, turn_deg), seed, cancelled or (lambda: False))
+    search = _Search(slices, volume, base, measure, (shift_mm, turn_deg), (starts, seed), cancelled or (lambda: False))
     tell = progress or (lambda share, text: None)
     matrix, rival = search.find(lambda share: tell(0.75 * share, "laying slices into the volume"))
     tell(0.75, "how sure is it?")
@@ -124,8 +125,9 @@ def check_slices(images: Sequence[np.ndarray], ras_from_pixel: np.ndarray, seen:
 
 class _Search:
     def __init__(self, slices: list[Slice], volume: Volume, base: np.ndarray, measure: str,
-                 reach: tuple[float, float], seed: int, cancelled: Callable[[], bool]) -> None:
-        self.base, self.reach, self.seed, self.cancelled = base, reach, seed, cancelled
+                 reach: tuple[float, float], draw: tuple[int, int], cancelled: Callable[[], bool]) -> None:
+        self.base, self.reach, self.cancelled = base, reach, cancelled
+        self.starts, self.seed = draw
         array = np.asarray(volume.array, np.float32)
         if not np.isfinite(array).all():
             raise InputError(f"{volume.name or 'volume'}: holds values that are not finite")
@@ -155,7 +157,7 @@ class _Search:
 
     def find(self, tell: Callable[[float], None]) -> tuple[np.ndarray, float | None]:
         screened = []
-        for p in random_poses(SCREENED, *self.reach, RADIUS_MM, self.seed):
+        for p in random_poses(self.starts, *self.reach, RADIUS_MM, self.seed):
             if self.cancelled():
                 raise CancelledError("registration cancelled")
             matrix = self.poses.matrix(p)
@@ -166,10 +168,10 @@ class _Search:
         starts = [screened[0], *distinct(screened, self.points, 5.0, KEPT - 1)]
         found = []
         for n, (_, start) in enumerate(starts):
-            found.append(self.climb(self.coarse.score, start, 12))
+            found.append(self.climb(self.coarse.score, start, 10))
             tell(0.3 + 0.5 * n / len(starts))
         kept = distinct(found, self.points, 3.0, KEPT_FINE)
-        best = self.climb(self.fine.score, kept[0][1], 8)[1]
+        best = self.climb(self.fine.score, kept[0][1], 6)[1]
         self.wrong = self._wrong(best)
         floor = float(np.median(self.wrong))
         top = self.coarse.score(best)
