@@ -7,11 +7,12 @@ Canny 1986 (hysteresis). The constants were tuned on training frames only, see `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from .vessels_work import Work
+from .vessels_work import POLARITIES, Work, curvatures, make_work
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,17 @@ class FrangiOptions:
     `low`, `high` thresholds of the hysteresis; `least_px` the smallest piece that is kept, pixels at work."""
 
     sigmas_px: tuple[float, ...] = (1.5, 2.2, 3.0, 4.0, 5.5)
-    beta: float = 0.6
-    gamma: float = 1.0
-    low: float = 0.25
-    high: float = 0.5
+    beta: float = 0.8
+    gamma: float = 0.6
+    low: float = 0.4
+    high: float = 0.85
     least_px: int = 150
+
+
+FOR_NETWORK = FrangiOptions(beta=0.6, gamma=1.0)
+"""What the network sees; its weights belong to it."""
+FOR_POLARITY = FrangiOptions((2.0, 3.5), 0.8, 0.6, 0.4, 0.85, 250)
+CLEARLY = 0.2
 
 
 def ridges(work: Work, options: FrangiOptions | None = None) -> np.ndarray:
@@ -32,10 +39,7 @@ def ridges(work: Work, options: FrangiOptions | None = None) -> np.ndarray:
     chosen = options or FrangiOptions()
     best = np.zeros(work.level.shape, np.float32)
     for sigma in chosen.sigmas_px:
-        rr, cc, rc = (sigma**2 * ndimage.gaussian_filter(work.level, sigma, order=order)
-                      for order in ((2, 0), (0, 2), (1, 1)))
-        half, root = 0.5 * (rr + cc), np.sqrt(0.25 * np.square(rr - cc) + np.square(rc))
-        one, two = half - root, half + root
+        one, two = curvatures(work.level, sigma)
         across = np.where(np.abs(one) > np.abs(two), one, two)  # the greater in size
         along = np.where(np.abs(one) > np.abs(two), two, one)
         blob = np.square(along) / (np.square(across) + 1e-12)
@@ -43,6 +47,16 @@ def ridges(work: Work, options: FrangiOptions | None = None) -> np.ndarray:
         value = np.exp(-blob / (2.0 * chosen.beta**2)) * (1.0 - np.exp(-size / (2.0 * chosen.gamma**2)))
         best = np.maximum(best, np.where(across > 0.0, value, 0.0))
     return np.where(work.field, best, 0.0).astype(np.float32)
+
+
+def polarity_of(frame: Any) -> str:
+    """"dark" or "bright": which kind of long lines a frame shows; dark, as X-ray has them, unless bright ones clearly
+    prevail. Raises InputError for a frame that can't be used."""
+    shown = []
+    for polarity in POLARITIES:
+        response = ridges(make_work(frame, polarity=polarity), FOR_POLARITY)
+        shown.append(float(response[frangi_mask(response, FOR_POLARITY)].sum()))
+    return POLARITIES[int(shown[1] - shown[0] > CLEARLY * sum(shown))]
 
 
 def frangi_mask(response: np.ndarray, options: FrangiOptions | None = None) -> np.ndarray:
@@ -53,6 +67,7 @@ def frangi_mask(response: np.ndarray, options: FrangiOptions | None = None) -> n
 
 def hysteresis(values: np.ndarray, low: float, high: float, least_px: int) -> np.ndarray:
     """(h, w) bool. Pieces (8-neighbours) over `low` that reach `high` somewhere and have at least `least_px` pixels."""
+    labels: np.ndarray
     labels, count = ndimage.label(values >= low, structure=np.ones((3, 3)))  # type: ignore[misc]
     if not count:
         return np.zeros(values.shape, bool)

@@ -1,4 +1,4 @@
-"""Trains the vessel network: `python -m IRAILib.fluoroscopy.vessels_train PAIRS --out FOLDER [--fold 0]`.
+"""Trains the vessel network; the command is `python -m IRAILib.fluoroscopy.vessels_train_command`.
 
 The weights that come with IRAI were trained on 30 of the 40 coronary angiograms (300 x 300, hand-drawn masks) of
 the data set `Coronary` of F. Cervantes-Sanchez and colleagues (github.com/fercer/Coronary, BSD-3-Clause; Automatic
@@ -8,10 +8,10 @@ Sciences 2019); the other ten are those of `--fold 0`. Frames of one heart stay 
 
 from __future__ import annotations
 
-import argparse
+import hashlib
+import json
 import logging
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import CancelledError, InputError, IRAIError, MissingPackageError, RefusedError
-from .vessels_frangi import ridges
+from ..geometry import CancelledError, InputError, MissingPackageError
+from .vessels_frangi import FOR_NETWORK, ridges
 from .vessels_work import channels, make_work
 
 _log = logging.getLogger("IRAI.fluoroscopy.vessels_train")
@@ -30,6 +30,14 @@ SAME_HEART = (("2", "3"), ("5", "6"), ("9", "12"), ("14", "15"), ("19", "20"), (
 WIDTHS = (16, 32, 64, 96)
 MULTIPLE = 8
 PART_PX, BATCH, PEAK_RATE, DECAY, WARM_STEPS, KEEP_SHARE = 192, 4, 3e-3, 1e-2, 60, 0.995
+MAX_BYTES = 2_000_000
+VALIDATED_ON = "10 coronary angiograms of the Coronary data set that it was not trained on; masks drawn by hand"
+LIMITS = (
+    "Trained on 30 coronary angiograms of 300 x 300 pixels from one source; other vessels and systems are unseen.",
+    "A catheter or wire filled with contrast is at times marked as a vessel.",
+    "Thin vessels, and vessels across the diaphragm's edge, may be missed; the drawn masks leave small branches out.",
+    "Research software, not a medical device.",
+)
 RARE = -2.5
 """Logit to begin with: few pixels are vessel."""
 
@@ -90,7 +98,7 @@ def read_frames(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def make_pair(name: str, frame: np.ndarray, truth: np.ndarray) -> Pair:
     """What the network sees of a frame, with its truth; frames of other sizes keep their size."""
     work = make_work(frame, polarity="dark", work_px=None)
-    return Pair(name, channels(work, ridges(work)), truth, work.field)
+    return Pair(name, channels(work, ridges(work, FOR_NETWORK)), truth, work.field)
 
 
 def draw_fold(names: Sequence[str], fold: int, *, test: int = 10, together: Sequence[Sequence[str]] = SAME_HEART
@@ -165,7 +173,8 @@ def warp_grid(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     places = np.stack(np.meshgrid(steps, steps), -1) @ turn.T
     if rng.random() < 0.6:
         coarse = rng.normal(0.0, rng.uniform(0.0, 5.0), (2, 7, 7))
-        bend = np.stack([ndimage.zoom(c, PART_PX / 7, order=3, mode="nearest", grid_mode=True) for c in coarse], -1)
+        fine = [np.asarray(ndimage.zoom(c, PART_PX / 7, order=3, mode="nearest", grid_mode=True)) for c in coarse]
+        bend = np.stack(fine, -1)
         places = places + bend[:PART_PX, :PART_PX]
     room = np.array([shape[1], shape[0]], float)
     reach = np.maximum(0.5 * room - 0.35 * PART_PX, 8.0)
@@ -235,7 +244,7 @@ def train(pairs: Sequence[Pair], *, steps: int = 1200, seed: int = 0, threads: i
                 math.pi * step / steps)))
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            parts = [part_of(pairs[rng.integers(len(pairs))], rng) for _ in range(BATCH)]
+            parts = [part_of(pairs[int(rng.integers(len(pairs)))], rng) for _ in range(BATCH)]
             values, truth, field = (torch.stack([p[n] for p in parts]) for n in range(3))
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 logits = net(values.to(memory_format=torch.channels_last))
@@ -261,3 +270,56 @@ def train(pairs: Sequence[Pair], *, steps: int = 1200, seed: int = 0, threads: i
             torch.save(net.state_dict(), keep)
     return net, {"steps": steps, "batch": BATCH, "part_px": PART_PX, "seed": seed, "pairs": [p.name for p in pairs],
                  "loss": round(running, 4)}
+
+
+def write_onnx(net: Any, path: Path, *, half: bool = False) -> None:
+    """The torch module to an ONNX file; `half` keeps the weights in 16 bits. Raises MissingPackageError, InputError."""
+    import torch
+
+    names = {0: "n", 2: "rows", 3: "columns"}
+    try:
+        import onnx
+
+        torch.onnx.export(net.float().cpu().eval(), (torch.zeros(1, 3, 64, 64),), str(path), input_names=["frame"],
+                          output_names=["logits"], dynamic_axes={"frame": names, "logits": names}, opset_version=17,
+                          dynamo=False)
+    except ImportError as error:
+        raise MissingPackageError(f"writing the network needs onnx: pip install onnx ({error})") from None
+    if half:
+        model = onnx.load(str(path))
+        _halve(model, onnx)
+        onnx.save(model, str(path))
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are kept in the repository")
+
+
+def _halve(model: Any, onnx: Any) -> None:
+    """Weights of over a thousand numbers are kept as float16 and widened when the file is loaded."""
+    from onnx import numpy_helper
+
+    for tensor in list(model.graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size > 1000:
+            name = tensor.name
+            model.graph.initializer.remove(tensor)
+            model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            widen = onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT)
+            model.graph.node.insert(0, widen)
+
+
+def write_card(path: Path, *, operation: dict[str, float], training: dict[str, Any], test: dict[str, Any]
+               ) -> dict[str, Any]:
+    """The card of the ONNX file `path`, written beside it as JSON; gives what was written."""
+    card = {
+        "name": "vessels in X-ray angiograms", "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "licence": "Apache-2.0; the training frames are BSD-3-Clause (Coronary, github.com/fercer/Coronary, "
+                   "F. Cervantes-Sanchez and colleagues)",
+        "input": "frame (n, 3, rows, columns) float32 of vessels_work.channels at 300 px of the shorter side; sides "
+                 "multiples of 8",
+        "output": "logits (n, 1, rows, columns) of vessel",
+        "intended_use": "vessel masks, centrelines and diameters in angiograms, for research and teaching",
+        "limits": list(LIMITS), "validated_on": VALIDATED_ON, "operation": operation, "test": test,
+        "training": training,
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    return card

@@ -17,7 +17,7 @@ EDGE_PX = 3
 """Of the working frame, inside the collimator's edge."""
 LOG_OFFSET = 0.1
 FINE, LOCAL, WIDE = 1.2, 10.0, 30.0
-POLARITIES = ("dark", "bright", "auto")
+POLARITIES = ("dark", "bright")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def checked_frame(frame: Any) -> np.ndarray:
     """(rows, columns) float32. Raises InputError for what isn't one finite grey frame that shows something."""
     array = np.asarray(frame)
     if array.ndim != 2:
-        raise InputError(f"vessels are looked for in one grey frame (rows, columns); this array has shape {array.shape}")
+        raise InputError(f"vessels are looked for in one grey frame (rows, columns); this array is {array.shape}")
     if array.dtype.kind not in "buif":
         raise InputError(f"the frame holds {array.dtype} values; give grey values")
     if min(array.shape) < LEAST_PX or max(array.shape) > MOST_PX:
@@ -66,17 +66,17 @@ def checked_frame(frame: Any) -> np.ndarray:
     return values
 
 
-def make_work(frame: Any, *, polarity: str = "auto", work_px: int | None = WORK_PX) -> Work:
+def make_work(frame: Any, *, polarity: str = "dark", work_px: int | None = WORK_PX) -> Work:
     """The frame at work.
 
-    Args: frame (rows, columns) grey, any type; polarity of its vessels ("auto": of the thin lines the stronger);
-    work_px, shorter side at work (a smaller frame stays as it is; None: every frame stays).
+    Args: frame (rows, columns) grey, any type; polarity of its vessels, "dark" or "bright"; work_px, shorter side at
+    work (a smaller frame stays as it is; None: every frame stays).
     A frame with negative values is taken as a logarithm already (a subtraction).
     Raises: InputError, see `checked_frame`.
     """
     values = checked_frame(frame)
     if polarity not in POLARITIES:
-        raise InputError(f"vessels can be {', '.join(POLARITIES)}; not '{polarity}'")
+        raise InputError(f"vessels can be {' or '.join(POLARITIES)}; not '{polarity}'")
     low, high = float(values.min()), float(values.max())
     signed = low < 0.0
     scale = 1.0 if work_px is None else min(1.0, work_px / min(values.shape))
@@ -86,10 +86,7 @@ def make_work(frame: Any, *, polarity: str = "auto", work_px: int | None = WORK_
     else:
         small = values
     field = np.ones(small.shape, bool) if signed else beam_field(small)
-    found = polarity
-    if polarity == "auto":
-        found = "dark" if _line_balance(small, field) >= 0.0 else "bright"
-    if found == "bright":
+    if polarity == "bright":
         small = (-small if signed else high + low - small).astype(np.float32)
     inside = small[field]
     if signed:
@@ -99,7 +96,7 @@ def make_work(frame: Any, *, polarity: str = "auto", work_px: int | None = WORK_
         top = max(float(np.percentile(inside, 99)), 1e-30)
         log = np.log(np.maximum(small, 0.0) / np.float32(top) + np.float32(LOG_OFFSET))
     log = _filled(log.astype(np.float32), field)
-    return Work(log, _levelled(log), field, scale, (values.shape[0], values.shape[1]), found)
+    return Work(log, _levelled(log), field, scale, (values.shape[0], values.shape[1]), polarity)
 
 
 def channels(work: Work, ridges: np.ndarray) -> np.ndarray:
@@ -125,15 +122,24 @@ def beam_field(frame: np.ndarray) -> np.ndarray:
     if not outside:
         return np.ones(frame.shape, bool)
     shade = ndimage.binary_dilation(np.isin(labels, outside), iterations=EDGE_PX)
-    return ~shade if shade.mean() < 0.8 else np.ones(frame.shape, bool)
+    return np.logical_not(shade) if shade.mean() < 0.8 else np.ones(frame.shape, bool)
+
+
+def curvatures(values: np.ndarray, sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """((h, w) least, (h, w) greatest) principal curvature of a picture seen through a Gaussian, times sigma squared."""
+    rr, cc, rc = (sigma_px**2 * ndimage.gaussian_filter(values, sigma_px, order=order)  # type: ignore[arg-type]
+                  for order in ((2, 0), (0, 2), (1, 1)))
+    half, root = 0.5 * (rr + cc), np.sqrt(0.25 * np.square(rr - cc) + np.square(rc))
+    return half - root, half + root
 
 
 def _filled(values: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Outside of the field the nearest value inside."""
     if field.all():
         return values
-    nearest = np.asarray(ndimage.distance_transform_edt(~field, return_distances=False, return_indices=True))
-    smooth = ndimage.gaussian_filter(values[tuple(nearest)], 4.0)
+    nearest: np.ndarray = ndimage.distance_transform_edt(  # type: ignore[assignment]
+        np.logical_not(field), return_distances=False, return_indices=True)
+    smooth = ndimage.gaussian_filter(values[nearest[0], nearest[1]], 4.0)
     return np.where(field, values, smooth).astype(np.float32)
 
 
@@ -141,24 +147,6 @@ def _levelled(log: np.ndarray) -> np.ndarray:
     rest = log - ndimage.gaussian_filter(log, LOCAL)
     local = ndimage.gaussian_filter(np.square(rest), WIDE)
     return (rest / np.sqrt(local + 0.1 * float(local.mean()) + 1e-8)).astype(np.float32)
-
-
-def _line_balance(frame: np.ndarray, field: np.ndarray) -> float:
-    """Above 0 where dark lines are stronger than bright ones."""
-    values = _filled(frame, field)
-    inside = ndimage.binary_erosion(field, iterations=6) if not field.all() else field
-    balance = 0.0
-    for sigma in (2.0, 3.5):
-        rr = ndimage.gaussian_filter(values, sigma, order=(2, 0))
-        cc = ndimage.gaussian_filter(values, sigma, order=(0, 2))
-        rc = ndimage.gaussian_filter(values, sigma, order=(1, 1))
-        half, root = 0.5 * (rr + cc), np.sqrt(0.25 * np.square(rr - cc) + np.square(rc))
-        dark, bright = np.maximum(half + root, 0.0), np.maximum(root - half, 0.0)
-        dark, bright = (np.maximum(a - b, 0.0)[inside] for a, b in ((dark, bright), (bright, dark)))
-        if dark.size:
-            tops = [float(np.square(np.sort(v)[-max(1, v.size // 25):]).mean()) for v in (dark, bright)]
-            balance += (tops[0] - tops[1]) / (sum(tops) + 1e-30)
-    return balance
 
 
 def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
