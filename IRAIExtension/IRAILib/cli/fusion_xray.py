@@ -78,7 +78,8 @@ def overlay(image: np.ndarray, drr: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     smooth = ndimage.gaussian_filter(drr, 1.5)
-    edge = np.hypot(*np.gradient(smooth))
+    down, along = np.gradient(smooth)
+    edge = np.hypot(down, along)
     edge = edge / (ndimage.uniform_filter(edge, max(9, min(drr.shape) // 12)) + 1e-6)
     strong = np.clip((edge - 1.6) / 1.2, 0, 1)[..., None]
     grey = as_picture(image)[..., None].repeat(3, axis=2).astype(float)

@@ -83,9 +83,9 @@ def _body(mu: np.ndarray, ras_from_ijk: np.ndarray) -> np.ndarray:
     spacing = np.linalg.norm(ras_from_ijk[:3, :3], axis=0)[::-1]
     reach = max(1, round(OPENING_MM / 2 / float(np.median(spacing))))
     opened = ndimage.binary_opening(mu > BODY_PER_MM, iterations=reach)
-    pieces, count = ndimage.label(opened)
-    if count == 0:
+    if not opened.any():
         return np.zeros(mu.shape, bool)
+    pieces = np.asarray(ndimage.label(opened)[0])  # pyright: ignore[reportIndexIssue]
     largest = int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
     body = ndimage.binary_dilation(pieces == largest, iterations=reach + 1)
     axis = int(np.argmin(mu.shape)) if min(mu.shape) < 0.5 * max(mu.shape) else 0

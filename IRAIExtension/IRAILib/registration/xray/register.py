@@ -52,9 +52,16 @@ class _Task:
         return poses.apply(table_from_ras, self.spine.point[None])[0]
 
     def level(self, first: np.ndarray, other: np.ndarray) -> float:
-        """How far `other` lies from `first` along the spine, mm, positive when it shows the frame a higher vertebra."""
-        shift = np.linalg.inv(first) @ other
-        return float(-(poses.apply(shift, self.spine.point[None])[0] - self.spine.point) @ self.spine.upwards)
+        """How far `other` lies from `first` along the spine, mm, positive when it shows the frame a higher vertebra.
+
+        One view can't tell depth, so there it is what the frame shows: across the beam.
+        """
+        upwards = first[:3, :3] @ self.spine.upwards
+        gap = self.place(first) - self.place(other)
+        if len(self.geometries) == 1:
+            beam = self.geometries[0].normal
+            upwards = upwards - (upwards @ beam) * beam
+        return float(gap @ upwards / max(float(upwards @ upwards), 0.05))
 
     def along(self, table_from_ras: np.ndarray, shift_mm: float) -> np.ndarray:
         """The pose that shows what lies `shift_mm` higher in the CT where `table_from_ras` shows its own."""

@@ -15,7 +15,7 @@ SMALLEST_COVERAGE = 0.3
 LARGEST_IN_PLANE_MM = 1.0
 LARGEST_DEPTH_MM = 3.0
 FARTHEST_MM, FARTHEST_DEG = 60.0, 25.0
-CORRELATED = 40.0
+CORRELATED = 80.0
 """The least squares counts neighbouring pixels of a smoothed image, which share their noise and the radiograph's own
 faults, as so many independent ones; from errors on tuning cases."""
 LEVER_MM = 50.0
