@@ -36,7 +36,7 @@ class GuidePart:
         if rows != self._rows:
             self._rows = rows
             fillTable(self.ui.guideTable, [_("Quantity"), _("Value")], rows, stretch=1)
-        self.ui.guideTable.setVisible(bool(rows))
+        self.owner.reveal(self.ui.guideTable, bool(rows))
         self.owner.say(self.ui.guideNeedsLabel, self.problem or state.problem or guideNeeds(parameters, state)
                        or self.eyeProblem)
         self.owner.say(self.ui.guideGaveLabel, sigmaText(state))

@@ -27,6 +27,7 @@ class Panel:
         self.parameters = None
         self.busy = False
         self.runs = []
+        self._revealed = {}
         self._guiTag = self._observer = None
         self._refreshing = False
         self._beats = 0
@@ -124,6 +125,12 @@ class Panel:
             part.problem = text
         else:
             slicer.util.showStatusMessage(text, 5000)
+
+    def reveal(self, widget, shown):
+        """Show or hide a widget, when that is to change: one that is folded away stays folded."""
+        if self._revealed.get(id(widget)) != shown:
+            self._revealed[id(widget)] = shown
+            widget.setVisible(shown)
 
     @staticmethod
     def say(label, text):

@@ -52,6 +52,7 @@ class FusionNavParameters:
     liveRank: bool = False
     robotHost: str = "127.0.0.1"
     robotPort: Annotated[int, WithinRange(1, 65535)] = 18945
+    robotFrame: vtkMRMLLinearTransformNode
     eye: Annotated[str, Choice([PROBE, BULLSEYE, PATH])] = BULLSEYE
     mode: Annotated[str, Choice([SIDE, BLEND, CHECKER])] = BLEND
     shownVolume: Annotated[int, WithinRange(0, 2)] = 0

@@ -8,6 +8,7 @@ class PlanActions:
 
     planner = None
     robot = None
+    sentTarget = None
 
     def proposePaths(self, parameters, progress=None, cancelled=None):
         """Propose paths to the target and draw them. Returns the plan. A failure leaves the paths of before."""
@@ -51,9 +52,46 @@ class PlanActions:
         self.disconnectRobot()
         self.robot = RobotLink(parameters.robotHost.strip(), parameters.robotPort)
 
+    def askRobot(self, phase):
+        """Ask the robot for a phase. Raises RefusedError with the reason when it isn't allowed now."""
+        from IRAILib.geometry import RefusedError
+
+        if self.robot is None:
+            raise RefusedError("connect the robot first")
+        self.robot.request(phase)
+
+    def sendRobotFrame(self, parameters):
+        """Tell the robot where it stands. Raises InputError, RefusedError (another phase than CALIBRATION)."""
+        from IRAILib.scene.fusion_robot import send_frame
+
+        send_frame(parameters.robotFrame, self.robot)
+
+    def prepareRobot(self, parameters):
+        """The path as a target with its checks; nothing is sent. Raises InputError, RefusedError naming the checks."""
+        from IRAILib.scene.fusion_robot import prepare_target
+
+        session = self.openSession()
+        return prepare_target(parameters.plan, parameters.volume1, self.robot, session.obstacles,
+                              clearance_mm=parameters.marginMm, registration=session.registration)
+
+    def sendRobot(self, prepared, agreed):
+        """Send a prepared target that the user agreed to. Returns what to say. Raises RefusedError."""
+        from IRAILib.scene.fusion_robot import send_target
+
+        send_target(prepared, agreed, self.robot, self.openSession().registration)
+        self.sentTarget = prepared
+        return prepared.plan.summary()
+
+    def robotSays(self):
+        """Two lines at most: whether the robot reaches the target, and where the needle is against the plan."""
+        from IRAILib.scene.fusion_robot import achieved, answered
+
+        check, now = answered(self.sentTarget, self.robot), achieved(self.sentTarget, self.robot)
+        return "\n".join(part.text for part in (check, now) if part is not None)
+
     def disconnectRobot(self):
         """End the robot's connection: a robot that may be moving is told to stop first."""
-        robot, self.robot = self.robot, None
+        robot, self.robot, self.sentTarget = self.robot, None, None
         if robot is not None:
             robot.close()
 

@@ -7,6 +7,8 @@ from slicer.i18n import tr as _
 from .Presenters import planNeeds, robotText
 from .Runs import Run
 
+PHASES = ("START_UP", "PLANNING", "CALIBRATION", "TARGETING", "MOVE_TO_TARGET", "MANUAL", "STOP")
+
 
 class PlanPart:
     def __init__(self, owner):
@@ -17,6 +19,10 @@ class PlanPart:
         self.ui.robotConnectButton.connect("clicked(bool)", self.onRobotConnect)
         self.ui.robotSendButton.connect("clicked(bool)", self.onRobotSend)
         self.ui.robotStopButton.connect("clicked(bool)", self.onRobotStop)
+        for phase in PHASES:
+            self.ui.phaseSelector.addItem(phase, phase)
+        self.ui.phaseButton.connect("clicked(bool)", self.onPhase)
+        self.ui.robotFrameButton.connect("clicked(bool)", self.onRobotFrame)
         self.run = Run(owner, self.ui.planProgressBar, self.ui.planGaveLabel)
         self._titles = self._rows = None
         self._updating = False
@@ -36,7 +42,12 @@ class PlanPart:
         connected = bool(robotState and robotState["connected"])
         self.ui.robotConnectButton.setText(_("Connect") if robot is None else _("Disconnect"))
         self.ui.robotSendButton.setEnabled(connected and parameters.plan is not None)
-        self.owner.say(self.ui.robotLabel, robotText(robotState) if robot is not None else "")
+        why = robot.why_not(self.ui.phaseSelector.currentText) if connected else _("Connect the robot first.")
+        self.ui.phaseButton.setEnabled(not why)
+        self.ui.phaseButton.setToolTip(why or _("Ask the robot for this phase."))
+        self.ui.robotFrameButton.setEnabled(connected and parameters.robotFrame is not None)
+        texts = (robotText(robotState), self.owner.logic.robotSays()) if robot is not None else ()
+        self.owner.say(self.ui.robotLabel, "\n".join(text for text in texts if text))
 
     def showProposals(self):
         from IRAILib.scene.fusion_plan import path_rows, path_title
@@ -53,13 +64,13 @@ class PlanPart:
                     self.ui.proposalSelector.addItem(title, number)
         finally:
             self._updating = False
-        self.ui.proposalSelector.setVisible(bool(paths))
+        self.owner.reveal(self.ui.proposalSelector, bool(paths))
         index = self.ui.proposalSelector.currentIndex
         rows = path_rows(paths[index]) if paths and 0 <= index < len(paths) else []
         if rows != self._rows:
             self._rows = rows
             fillTable(self.ui.pathTable, [_("Quantity"), _("Value")], rows, stretch=1)
-        self.ui.pathTable.setVisible(bool(rows))
+        self.owner.reveal(self.ui.pathTable, bool(rows))
 
     def beat(self, parameters):
         """Rank again when the target has moved since the last beat."""
@@ -95,13 +106,25 @@ class PlanPart:
                 self.owner.logic.disconnectRobot()
         self.owner.refresh()
 
+    def onPhase(self):
+        self.problem = ""
+        with self.owner.attempt(_("The robot can't be asked for this phase."), part=self):
+            self.owner.logic.askRobot(self.ui.phaseSelector.currentText)
+        self.owner.refresh()
+
+    def onRobotFrame(self):
+        self.problem = ""
+        with self.owner.attempt(_("The robot's frame was not sent."), part=self):
+            self.owner.logic.sendRobotFrame(self.owner.parameters)
+        self.owner.refresh()
+
     def onRobotSend(self):
         """Checks first; the user confirms what the checks say; only then it goes out."""
         self.problem = self.gave = ""
         with self.owner.attempt(_("The path was not sent."), part=self):
             prepared = self.owner.logic.prepareRobot(self.owner.parameters)
-            if slicer.util.confirmOkCancelDisplay(prepared.question, windowTitle=_("Send the path to the robot?")):
-                self.gave = self.owner.logic.sendRobot(prepared)
+            agreed = slicer.util.confirmOkCancelDisplay(prepared.question, windowTitle=_("Send the path to the robot?"))
+            self.gave = _("Sent: {what}").format(what=self.owner.logic.sendRobot(prepared, bool(agreed)))
         self.owner.refresh()
 
     def onRobotStop(self):

@@ -53,7 +53,7 @@ class RegisterPart:
             verdicts = ["bad" if "go with" in row[3] else "" for row in rows]
             fillTable(self.ui.residualTable, [_("Landmark"), _("Residual"), _("Left out"), _("Is")], rows, verdicts,
                       stretch=3)
-        self.ui.residualTable.setVisible(bool(rows))
+        self.owner.reveal(self.ui.residualTable, bool(rows))
 
     def onMethodChosen(self, index):
         if not self._updating and self.owner.parameters is not None:

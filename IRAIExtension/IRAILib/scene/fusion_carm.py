@@ -17,7 +17,7 @@ import numpy as np
 from ..geometry import CArmGeometry, InputError, LinearTransform
 from ..geometry.projection import angles_of, geometry_from_angles
 from ..jobs import run_job
-from ..navigation.pedicle import beam_angles, progression_angles
+from ..navigation.carm import ArmLimits, bulls_eye, progression
 from .changes import ROLE, SceneChange, put_in_folder
 from .fusion_views import polylines
 from .nodes import matrix_to_vtk, points_from_markups, volume_from_node
@@ -29,8 +29,6 @@ FRAME_ROLE, DRR_ROLE, PATH_ROLE, POSE_ROLE = ("fusion.xray", "fusion.drr", "fusi
 DRR_SPACING_MM = 1.4
 LARGEST_PX = 400
 """A DRR for looking at is computed with at most so many pixels a side."""
-STEEPEST_PRIMARY_DEG, STEEPEST_SECONDARY_DEG = 120.0, 50.0
-"""What an isocentric C-arm reaches as a rule; the table and the patient often allow less."""
 Progress = Callable[[float, str], None] | None
 Cancelled = Callable[[], bool] | None
 
@@ -270,18 +268,22 @@ def angles_for_path(path: tuple[np.ndarray, np.ndarray], table_from_ras: np.ndar
                     ) -> tuple[tuple[float, float], list[tuple[str, str]]]:
     """((primary, secondary) of the bull's eye, rows for a table): the C-arm looks down the path, and from its side.
 
-    Of the two ways along a line the one with the tube below the table is taken. Raises InputError for a path of no
-    length.
+    Of the two ways along a line the one that the arm reaches, with the tube further down, is taken. Raises InputError
+    for a path of no length.
     """
     entry, target = (np.asarray(point, float) for point in path)
     axis = np.asarray(table_from_ras, float)[:3, :3] @ (target - entry)
     if not np.linalg.norm(axis) > 1e-6:
         raise InputError("the path has no length: its two points lie on each other")
-    bull = beam_angles(axis if axis[1] > 0 else -axis)
-    rows = [("Bull's eye", angle_text(*bull)), ("From the side", angle_text(*progression_angles(axis)))]
-    if abs(bull[0]) > STEEPEST_PRIMARY_DEG or abs(bull[1]) > STEEPEST_SECONDARY_DEG:
-        rows.append(("Bull's eye", "steeper than most C-arms reach"))
-    return bull, rows
+    best, side = bulls_eye(axis)[0], progression(axis)[0]
+    rows = [("Bull's eye", _view_text(best)), ("From the side", _view_text(side)),
+            ("Limits", f"{ArmLimits().name}: set your own in scripts")]
+    return (best.primary_deg, best.secondary_deg), rows
+
+
+def _view_text(view) -> str:
+    text = angle_text(view.primary_deg, view.secondary_deg)
+    return text if view.reachable else f"{text}, {view.deviation_deg:.0f}° off: the arm doesn't reach the view itself"
 
 
 def angle_text(primary_deg: float, secondary_deg: float) -> str:

@@ -28,7 +28,7 @@ Progress = Callable[[float, str], None] | None
 Cancelled = Callable[[], bool] | None
 FOLDER = "IRAI fusion sample (synthetic)"
 FILE, CALIBRATION_FILE = "IRAI_fusion_sample.igs.mha", "IRAI_fusion_sample_probe.json"
-FRAMES, RATE_HZ, SEED = 60, 10.0, 7
+FRAMES, RATE_HZ, SEED = 60, 10.0, 8
 MM_PER_PX, DEPTH_MM = 0.45, 112.0
 GAP_Z_MM, RIB_SLOPE = 6.3, 0.35
 """Between two of the phantom's ribs, at the probe's height, and how they climb from back to front (S over A)."""
@@ -43,7 +43,7 @@ LANDMARKS_RAS = {"xiphoid": (6.0, 78.0, 40.0), "navel": (0.0, 78.0, -58.0), "rib
                  "flank left": (-91.0, 24.0, -40.0), "mark": (44.0, 69.0, -20.0)}
 HOLD_OUT = ("mark",)
 TARGET_RAS = np.array([40.0, 10.0, 4.0])
-ENTRY_RAS = np.array([84.0, 37.0, -8.0])
+ENTRY_RAS = np.array([84.0, 37.0, -3.3])
 ASIDE_MM = (2.5, -1.5)
 """The sample's needle runs so far beside its path: at the entry, at the end."""
 VALIDATED_ON = "nothing real: made for the sample"
@@ -74,7 +74,8 @@ def sample_case() -> tuple[Volume, dict[str, Mask]]:
 
     case = phantom_case(motion_mm=(0.0, 0.0, 0.0), rotation_deg=0.0)
     bone = Mask(np.asarray(case.pre.array) > 260, case.pre.grid, "bone")
-    return case.pre, {"Tumour": case.tumor, "Liver": case.organ_pre, "Vessels": case.vessels, "Bone": bone}
+    vessels = Mask(case.vessels.array & ~case.tumor.array, case.pre.grid, "vessels")  # the tumour displaces them
+    return case.pre, {"Tumour": case.tumor, "Liver": case.organ_pre, "Vessels": vessels, "Bone": bone}
 
 
 def true_registration() -> np.ndarray:
