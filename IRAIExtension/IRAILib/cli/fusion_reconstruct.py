@@ -87,12 +87,13 @@ def _job(arguments: argparse.Namespace) -> tuple[dict, list[str]]:
     sequence = read_sequence(arguments.source)
     if sequence.frames is None:
         raise InputError(f"{arguments.source}: holds no images")
+    size_px = (sequence.frames.shape[2], sequence.frames.shape[1])
     static, notes, orientation = _static(arguments, sequence)
     if sequence.orientation[:2] not in ("XX", orientation):
         sequence = sequence.oriented(orientation)
     poses, valid = _poses(arguments, sequence, static)
     valid &= sequence.image_valid()
-    frames = sequence.frames
+    frames = np.asarray(sequence.frames)
     if frames.ndim == 4:
         frames = frames[..., 0] if frames.shape[-1] < 3 else grey(frames)
     if arguments.frames:
@@ -104,11 +105,11 @@ def _job(arguments: argparse.Namespace) -> tuple[dict, list[str]]:
     if compounding == "mean" and arithmetic == "plus":
         compounding = "running_mean"
     fill = False if arguments.no_fill else settings.fill_holes is not False
-    region = arguments.clip or settings.region((frames.shape[2], frames.shape[1]))
+    region = arguments.clip or settings.region(size_px)
     poses, spacing, grid = np.where(valid[:, None, None], poses, np.eye(4)), arguments.spacing, None
     spacing = spacing or settings.spacing_mm or 0.5
     if wanted and valid.any():  # the same voxels as PLUS makes
-        grid = grid_round(poses[valid], region_of(region, frames.shape[1:])[0], spacing, whole=False)
+        grid = grid_round(poses[valid], region_of(region, size_px[::-1])[0], spacing, whole=False)
     return {"frames": np.ascontiguousarray(frames), "ras_from_image": poses, "valid": valid,
             "spacing_mm": spacing, "grid": grid,
             "interpolation": arguments.interpolation or settings.interpolation or "linear",

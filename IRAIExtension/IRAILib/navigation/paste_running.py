@@ -45,7 +45,7 @@ def paste_running(target: RunningTarget, frame: np.ndarray, keep: np.ndarray | N
     values = _phases(frame[y0:y1, x0:x1].astype(np.float32), count_x, count_y, step_x, step_y)
     inside = _phases(np.ones((height, width), bool) if keep is None else keep[y0:y1, x0:x1], count_x, count_y, step_x,
                      step_y)
-    whole = inside.all(axis=2)
+    whole = np.asarray(inside.all(axis=2))
     grid = np.stack(np.meshgrid(x0 + step_x * np.arange(count_x), y0 + step_y * np.arange(count_y)), axis=-1)
     lattice = ijk_from_pixel[:3, :2] @ grid.reshape(-1, 2).T + ijk_from_pixel[:3, 3:]
     last = np.array(target.shape[::-1])[:, None] - 2.0

@@ -81,8 +81,8 @@ class Reconstructor:
                                "a larger spacing or a smaller region, and check that no pose is far off")
         self.grid, self.interpolation, self.compounding = grid, interpolation, compounding
         self.region_px = region_px
-        self._running = RunningTarget(grid.shape) if compounding == "running_mean" else None
-        self._target = None if self._running else paste.Target.empty(grid.shape)
+        running = compounding == "running_mean"
+        self._target = RunningTarget(grid.shape) if running else paste.Target.empty(grid.shape)
         self.frames_used, self._pixels, self._landed, self._frame_worth = 0, 0, 0, 1.0
         self._type: np.dtype | None = None
 
@@ -112,20 +112,20 @@ class Reconstructor:
 
     def _paste(self, image, keep, voxels, region) -> int:
         linear = self.interpolation == "linear"
-        if self._running is not None:
-            return paste_running(self._running, image, keep, voxels, region, linear=linear)
+        target = self._target
+        if isinstance(target, RunningTarget):
+            return paste_running(target, image, keep, voxels, region, linear=linear)
         if self.compounding == "mean":
-            return sum(paste.paste_mean(self._target, tile, linear=linear)
-                       for tile in paste.tiles(image, keep, voxels, self._target.size, region))
+            return sum(paste.paste_mean(target, tile, linear=linear)
+                       for tile in paste.tiles(image, keep, voxels, target.size, region))
         latest = self.compounding == "latest"
         size = {"rows": paste.STRIP_ROWS, "columns": image.shape[1]} if latest else {}
-        return sum(paste.paste_one(self._target, tile, linear=linear, latest=latest)
-                   for tile in paste.tiles(image, keep, voxels, self._target.size, region, **size))
+        return sum(paste.paste_one(target, tile, linear=linear, latest=latest)
+                   for tile in paste.tiles(image, keep, voxels, target.size, region, **size))
 
     def result(self, *, fill_holes: bool = True, left_out: int = 0) -> Reconstruction:
         """The volume so far; more frames may follow. Nothing pasted: an empty volume."""
-        source = self._running or self._target
-        value, weight = source.value(), source.weight()
+        value, weight = self._target.value(), self._target.weight()
         covered = weight > 1e-6
         level = value / np.where(covered, weight, 1.0) if self.compounding == "mean" else value
         level = np.where(covered, level, 0.0).astype(np.float32)
