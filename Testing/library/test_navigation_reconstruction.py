@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from IRAILib.cli.main import main
 from IRAILib.geometry import CancelledError, Grid, InputError, RefusedError
+from IRAILib.images import TrackedSequence, read_volume, write_sequence
 from IRAILib.navigation.holes import fill_holes
 from IRAILib.navigation.reconstruction import Reconstructor, fan_mask, reconstruct
+from IRAILib.navigation.reconstruction_plus import read_plus_settings
 
 ROWS, COLUMNS, PIXEL_MM = 60, 80, 0.25
 
@@ -130,7 +134,7 @@ def test_a_single_pixel_reaches_eight_voxels_and_only_near_ones_for_max():
 
 
 def test_the_running_mean_is_rounded_at_every_pixel():
-    """By hand: 10, then (10 + 13) / 2 = 11.5, up to 12, then 12 + 1/3, down to 12, then 12 + 12/4 = 15; nearest cuts."""
+    """By hand: 10, then (10 + 13) / 2 = 11.5, up to 12, 12 + 1/3, down to 12, 12 + 12/4 = 15; nearest cuts."""
     levels = (10, 13, 13, 24)
     assert one_pixel((1, 1, 1), "running_mean", values=levels).result().volume.array[1, 1, 1] == 15
     assert one_pixel((1, 1, 1), "running_mean", "nearest", levels).result().volume.array[1, 1, 1] == 14
@@ -248,3 +252,59 @@ def test_what_was_done_is_said():
     assert document["validated_on"]
     assert told[0][0] == 0.0
     assert all(b >= a for (a, _), (b, _) in pairwise(told))
+
+
+CONFIG = """<PlusConfiguration version="2.1"><CoordinateDefinitions>
+<Transform From="Image" To="Probe" Matrix="0.5 0 0 0  0 0.5 0 0  0 0 0.5 0  0 0 0 1"/></CoordinateDefinitions>
+<VolumeReconstruction {} /></PlusConfiguration>"""
+
+
+def settings(tmp_path, attributes: str):
+    path = tmp_path / "config.xml"
+    path.write_text(CONFIG.format(attributes))
+    return read_plus_settings(path)
+
+
+def test_settings_of_a_plus_configuration(tmp_path):
+    found = settings(tmp_path, 'OutputSpacing="0.5 0.6 0.7" Interpolation="NEAREST_NEIGHBOR" CompoundingMode="MAXIMUM" '
+                               'FillHoles="OFF" ClipRectangleOrigin="10 20" ClipRectangleSize="30 500"')
+    assert found.spacing_mm == (0.5, 0.6, 0.7)
+    assert (found.interpolation, found.compounding, found.fill_holes) == ("nearest", "max", False)
+    assert found.region((100, 80)) == (10, 20, 41, 80)
+    fan = settings(tmp_path, 'FanAnglesDeg="-20 20" FanOriginPixel="50 -5" FanRadiusStartPixel="10" '
+                             'FanRadiusStopPixel="60"').region((100, 80))
+    np.testing.assert_array_equal(fan, fan_mask((100, 80), (50, -5), (-20, 20), (10, 60)))
+    assert settings(tmp_path, "").region((100, 80)) is None
+    for bad in ('OutputSpacing="1 2"', 'Interpolation="CUBIC"', 'ClipRectangleOrigin="a b" ClipRectangleSize="3 3"'):
+        with pytest.raises(InputError):
+            settings(tmp_path, bad)
+    with pytest.raises(InputError, match="outside"):
+        settings(tmp_path, 'ClipRectangleOrigin="500 0" ClipRectangleSize="9 9"').region((100, 80))
+
+
+@pytest.mark.parametrize("orientation", ["MFA", "UFA", "MNA"])
+def test_the_command_puts_pixels_where_the_probe_was(tmp_path, orientation):
+    """Frames 2 mm apart along z, each brighter; one lost; the image stored flipped."""
+    frames = np.zeros((6, 20, 30), np.uint8)
+    for n in range(6):
+        frames[n, :, :] = 40 * n + np.arange(30)
+    flipped = frames[:, ::-1 if orientation[1] == "N" else 1, ::-1 if orientation[0] == "U" else 1]
+    poses = np.tile(np.eye(4), (6, 1, 1))
+    poses[:, 2, 3] = 2.0 * np.arange(6)
+    status = ["OK"] * 6
+    status[5] = "MISSING"
+    sequence = TrackedSequence(flipped, np.arange(6) * 0.1, {"ProbeToReference": poses}, {"ProbeToReference": status},
+                               orientation)
+    path, out = tmp_path / "sweep.igs.mha", tmp_path / "volume.nrrd"
+    write_sequence(path, sequence)
+    (tmp_path / "config.xml").write_text(CONFIG.format('OutputSpacing="0.5 0.5 0.5"'))
+    assert main(["fusion", "reconstruct", str(path), "--config", str(tmp_path / "config.xml"), "--out", str(out),
+                 "--interpolation", "nearest", "--json", str(tmp_path / "done.json")]) == 0
+    volume = read_volume(out)
+    at = np.array([[5.0, 4.0, 2.0 * n] for n in range(5)])  # RAS mm of column 10, row 8
+    np.testing.assert_allclose(volume.sample(at, order=0), 40 * np.arange(5) + 10, atol=0.5)
+    between = volume.sample(np.array([[5.0, 4.0, 3.0]]), order=0)[0]
+    assert 50 < between < 90  # a closed hole
+    document = json.loads((tmp_path / "done.json").read_text())
+    assert document["frames_left_out"] == 1
+    assert any("left out" in note for note in document["notes"])

@@ -13,7 +13,7 @@ from .paste import EDGE
 
 UNIT = 256  # PLUS counts weights in 1/256 pixel
 MOST = 65535
-BAND_VOXELS = 7.0
+BANDS = 3.5  # height of a band, in what two pixels of it are apart
 
 
 class RunningTarget:
@@ -40,7 +40,7 @@ def paste_running(target: RunningTarget, frame: np.ndarray, keep: np.ndarray | N
     """
     x0, y0, x1, y1 = region
     width, height = x1 - x0, y1 - y0
-    step_x, step_y = _steps(ijk_from_pixel[:3, 0], ijk_from_pixel[:3, 1], width, height)
+    step_x, step_y = _steps(ijk_from_pixel[:3, 0], ijk_from_pixel[:3, 1], width, height, 2.0 if linear else 1.0)
     count_x, count_y = -(-width // step_x), -(-height // step_y)
     values = _phases(frame[y0:y1, x0:x1].astype(np.float32), count_x, count_y, step_x, step_y)
     inside = _phases(np.ones((height, width), bool) if keep is None else keep[y0:y1, x0:x1], count_x, count_y, step_x,
@@ -65,12 +65,13 @@ def paste_running(target: RunningTarget, frame: np.ndarray, keep: np.ndarray | N
     return landed
 
 
-def _steps(u: np.ndarray, v: np.ndarray, width: int, height: int) -> tuple[int, int]:
-    """Columns and rows between pixels that are pasted at once: some axis puts them two voxels or more apart."""
-    step_y = int(np.ceil(BAND_VOXELS / np.linalg.norm(v)))
-    step_x = int(np.ceil(2.0 / np.linalg.norm(u)))
+def _steps(u: np.ndarray, v: np.ndarray, width: int, height: int, apart: float) -> tuple[int, int]:
+    """Columns and rows between pixels that are pasted at once: some axis puts them `apart` voxels or more apart."""
+    apart += 1e-6
+    step_y = int(np.ceil(BANDS * apart / np.linalg.norm(v)))
+    step_x = int(np.ceil(apart / np.linalg.norm(u)))
     near = np.array([(a, b) for a in range(3) for b in range(-3, 4) if (a, b) > (0, 0)], float)
-    while np.abs(near[:, :1] * step_x * u + near[:, 1:] * step_y * v).max(axis=1).min() < 2.0:
+    while np.abs(near[:, :1] * step_x * u + near[:, 1:] * step_y * v).max(axis=1).min() < apart:
         step_x += 1
     return min(step_x, width), min(step_y, height)
 
