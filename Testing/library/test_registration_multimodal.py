@@ -112,6 +112,7 @@ def test_the_command_writes_what_transform_points_takes(images, tmp_path, capsys
     assert np.linalg.norm(found - (pose[:3, :3] @ (-15, 10, -5) + pose[:3, 3])) < 1.5
     assert json.loads((tmp_path / "t.json").read_text())["accepted"]
     (tmp_path / "bad.json").write_text("{}")
+    capsys.readouterr()
     for extra in (["--init", str(tmp_path / "bad.json")], ["--init", str(tmp_path / "none.json")], ["--shift", "-3"]):
         assert main([*command, *extra]) == 2
         error = capsys.readouterr().err.strip().splitlines()

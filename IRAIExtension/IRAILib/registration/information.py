@@ -60,13 +60,14 @@ def padding(volume: Volume) -> np.ndarray:
     same = array == low
     if not 0.01 < same.mean() < 0.9 or -1100 <= low < -500:
         return np.zeros(array.shape, bool)
-    solid = ndimage.binary_opening(same, np.ones((1, 3, 3)))
+    solid = np.asarray(ndimage.binary_opening(same, np.ones((1, 3, 3))), bool)
     edge = np.zeros(array.shape, bool)
     for axis in range(3):
         edge[tuple(slice(None) if a != axis else [0, -1] for a in range(3))] = True
-    region = ndimage.binary_propagation(solid & edge, mask=solid)
-    rest = ~region
-    stray = np.count_nonzero(same & ~ndimage.binary_dilation(region, iterations=2)) / max(1, np.count_nonzero(rest))
+    region = np.asarray(ndimage.binary_propagation(solid & edge, mask=solid), bool)
+    rest = np.logical_not(region)
+    outside = np.logical_not(ndimage.binary_dilation(region, iterations=2))
+    stray = np.count_nonzero(same & outside) / max(1, np.count_nonzero(rest))
     return ndimage.binary_dilation(region) if stray < 0.002 else np.zeros(array.shape, bool)
 
 
@@ -99,9 +100,11 @@ def body(array: np.ndarray, seen: np.ndarray, spacing_kji_mm: np.ndarray) -> np.
     values = array[seen]
     low, high = np.percentile(values, [1.0, 99.0])
     bright = np.sqrt(np.clip((array - low) / max(high - low, 1e-6), 0.0, 1.0))
-    inside = ndimage.binary_opening(bright > _threshold(bright[seen]))
-    distance = ndimage.distance_transform_edt(~inside, sampling=spacing_kji_mm) if inside.any() else None
-    return seen if distance is None else seen & (np.asarray(distance) <= BODY_RIM_MM)
+    inside = np.asarray(ndimage.binary_opening(bright > _threshold(bright[seen])), bool)
+    if not inside.any():
+        return seen
+    distance = ndimage.distance_transform_edt(np.logical_not(inside), sampling=spacing_kji_mm)
+    return seen & (np.asarray(distance) <= BODY_RIM_MM)
 
 
 def _threshold(values: np.ndarray) -> float:

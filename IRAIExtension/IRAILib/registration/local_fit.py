@@ -31,12 +31,10 @@ class Slice:
 
     def coarser(self, mm_per_px: float) -> Slice:
         """On pixels of about so many mm, averaged."""
-        from scipy import ndimage
-
         size = np.linalg.norm(self.ras_from_pixel[:3, :2], axis=0)[::-1]
         step = np.maximum(1, np.round(mm_per_px / size)).astype(int)
-        weight = ndimage.uniform_filter(self.seen.astype(np.float32), tuple(step))
-        total = ndimage.uniform_filter(np.where(self.seen, self.image, 0).astype(np.float32), tuple(step))
+        weight = _mean(self.seen.astype(np.float32), *step)
+        total = _mean(np.where(self.seen, self.image, 0).astype(np.float32), *step)
         start = step // 2
         mean = (total / np.maximum(weight, 1e-6))[start[0]::step[0], start[1]::step[1]]
         matrix = np.array(self.ras_from_pixel, float)
@@ -114,6 +112,14 @@ class SliceScore:
         return values, ndimage.map_coordinates(self.edges.array, index, order=1, mode="nearest"), inside
 
 
+def _mean(array: np.ndarray, rows: int, columns: int, mode: str = "reflect") -> np.ndarray:
+    """Moving average over so many rows and columns (the last two axes)."""
+    from scipy import ndimage
+
+    once = ndimage.uniform_filter1d(array, int(rows), axis=-2, mode=mode)
+    return ndimage.uniform_filter1d(once, int(columns), axis=-1, mode=mode)
+
+
 def _grown(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.pad(array, [(0, full - size) for full, size in zip(shape, array.shape, strict=True)])
 
@@ -129,8 +135,8 @@ def _layers(volume: Volume, mm_per_px: float) -> tuple[Volume, Volume]:
     array = smoothed_onto(volume.with_array(np.clip(volume.array, low, high)), grid)
     array = np.clip((array - low) / max(float(high - low), 1e-6), 0.0, 1.0)
     soft = ndimage.gaussian_filter(array, 0.5 * mm_per_px / grid.spacing_kji_mm)
-    slope = np.stack(np.gradient(soft, *[float(s) for s in grid.spacing_kji_mm]))
-    return Volume(array, grid), Volume(np.sqrt((slope**2).sum(axis=0)).astype(np.float32), grid)
+    slope = [np.gradient(soft, float(s), axis=n) for n, s in enumerate(grid.spacing_kji_mm)]
+    return Volume(array, grid), Volume(np.sqrt(sum(s**2 for s in slope)).astype(np.float32), grid)
 
 
 def _explained(picture: np.ndarray, value: np.ndarray, edge: np.ndarray, both: np.ndarray, size: int) -> float:
@@ -138,12 +144,10 @@ def _explained(picture: np.ndarray, value: np.ndarray, edge: np.ndarray, both: n
 
     (n, rows, columns) stacks; patches of size x size pixels, where `both`.
     """
-    from scipy import ndimage
-
     weight = both.astype(np.float32)
 
     def mean(a: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(a, (1, size, size), mode="constant")
+        return _mean(a, size, size, "constant")
 
     count = np.maximum(mean(weight), 1e-6)
     edge = edge * (float(value[both].std()) / max(float(edge[both].std()), 1e-9))
@@ -163,13 +167,11 @@ def _explained(picture: np.ndarray, value: np.ndarray, edge: np.ndarray, both: n
 
 def _features(images: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """(4, n, rows, columns) self-similarity: neighbours two pixels below, right, above, left compared in turn."""
-    from scipy import ndimage
-
     filled = np.where(seen, images, float(images[seen].mean()) if seen.any() else 0.0).astype(np.float32)
     padded = np.pad(filled, ((0, 0), (2, 2), (2, 2)), mode="edge")
     rows, columns = filled.shape[1:]
     moved = [padded[:, r:r + rows, c:c + columns] for r, c in ((4, 2), (2, 4), (0, 2), (2, 0))]
-    apart = np.stack([ndimage.uniform_filter((moved[n] - moved[n - 1]) ** 2, (1, 3, 3)) for n in range(4)])
+    apart = np.stack([_mean((moved[n] - moved[n - 1]) ** 2, 3, 3) for n in range(4)])
     apart -= apart.min(axis=0)
     spread = apart.mean(axis=0)
     return np.exp(-apart / np.maximum(spread + 0.5 * float(np.median(spread[seen])), 1e-9))

@@ -60,18 +60,15 @@ class Poses:
 
 
 def random_poses(count: int, shift_mm: float, turn_deg: float, radius_mm: float, seed: int) -> np.ndarray:
-    """(count, 6) parameters spread evenly over a ball of shifts and a ball of rotation vectors; the first is zero."""
-    from scipy.stats import norm, qmc
+    """(count, 6) parameters drawn evenly from a ball of shifts and a ball of rotation vectors; the first is zero."""
+    rng = np.random.default_rng(seed)
 
-    sample = qmc.Sobol(8, seed=seed).random(max(2, 1 << int(np.ceil(np.log2(max(count, 2))))))[:count]
-    sample = np.clip(sample, 1e-6, 1 - 1e-6)
-
-    def ball(part: np.ndarray, size: float) -> np.ndarray:
-        direction = norm.ppf(part[:, :3])
+    def ball(size: float) -> np.ndarray:
+        direction = rng.normal(size=(count, 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        return direction * size * np.cbrt(part[:, 3:])
+        return direction * size * np.cbrt(rng.random((count, 1)))
 
-    out = np.hstack([ball(sample[:, :4], shift_mm), ball(sample[:, 4:], np.radians(turn_deg) * radius_mm)])
+    out = np.hstack([ball(shift_mm), ball(float(np.radians(turn_deg)) * radius_mm)])
     out[0] = 0.0
     return out
 
