@@ -8,10 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...geometry import InputError, Volume
-from .patient import BONE_PER_MM, Patient
+from .drr import CORTICAL_PER_MM, WATER_PER_MM
+from .patient import Patient
 
 REACH_MM = 90.0
-COLUMN_MM = 12.0
+FOLLOWED = 7
+LOCAL_MM = 50.0
+DENSE_PER_MM = WATER_PER_MM + 0.26 * (CORTICAL_PER_MM - WATER_PER_MM)
+"""About 430 HU: cortical bone, and more than vessels and heart filled with contrast mostly have."""
+COLUMN_MM, ALONG_MM, THINNED_MM = 12.0, 22.0, 3.0
 SHORTEST_MM, LONGEST_MM = 15.0, 42.0
 USUAL_MM = 25.0
 PERIODIC = 0.2
@@ -42,6 +47,9 @@ def find_spine(patient: Patient, near: np.ndarray, labels: Volume | None = None,
     centres, profile, spacing = _column(patient, near)
     if len(centres) < 8:
         return Spine(np.asarray(near, float), np.array([0.0, 0.0, 1.0]), USUAL_MM, USUAL_MM, "usual distance")
+    heights = np.arange(len(centres)) * spacing
+    centre = heights[int(np.argmin(np.linalg.norm(centres - near, axis=1)))]
+    centres = centres[np.abs(heights - centre) <= LOCAL_MM]
     middle = centres.mean(axis=0)
     upwards = np.linalg.svd(centres - middle)[2][0]
     upwards = upwards * (1.0 if upwards[2] >= 0 else -1.0)
@@ -88,16 +96,38 @@ def _column(patient: Patient, near: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     reach = REACH_MM / spacing[axis]
     low, high = max(0, round(place - reach)), min(len(array), round(place + reach) + 1)
     others = np.delete(spacing, axis)
+    thin = np.maximum(np.round(THINNED_MM / others), 1).astype(int)
+    bone = (array[low:high] > DENSE_PER_MM).astype(np.float32)[:, ::thin[0], ::thin[1]]
+    if not len(bone):
+        return np.zeros((0, 3)), np.zeros(0), float(spacing[axis])
+    widths = (ALONG_MM / spacing[axis], *(COLUMN_MM / (others * thin)))
+    dense = ndimage.gaussian_filter(bone, widths, mode=("nearest", "constant", "constant"))
+    step = spacing[axis] / (others * thin)
+    paths = [_followed(dense, n, np.maximum(np.ceil(step), 1).astype(int))
+             for n in np.linspace(0, len(dense) - 1, FOLLOWED).astype(int)]
+    path = max(paths, key=lambda way: float(np.percentile(dense[np.arange(len(way)), way[:, 0], way[:, 1]], 20)))
     centres, profile = [], []
-    for n in range(low, high):
-        bone = ndimage.gaussian_filter((array[n] > BONE_PER_MM).astype(np.float32), COLUMN_MM / others, mode="constant")
-        row, column = np.unravel_index(int(np.argmax(bone)), bone.shape)
-        half = np.ceil(18.0 / others).astype(int)
-        patch = array[n, max(0, row - half[0]):row + half[0] + 1, max(0, column - half[1]):column + half[1] + 1]
+    half = np.ceil(18.0 / others).astype(int)
+    for n, (row, column) in enumerate(path * thin):
+        patch = array[low + n, max(0, row - half[0]):row + half[0] + 1, max(0, column - half[1]):column + half[1] + 1]
         profile.append(float(patch.mean()))
-        index = np.insert(np.array([row, column], float), axis, n)
+        index = np.insert(np.array([row, column], float), axis, low + n)
         centres.append(matrix[:3, :3] @ index[::-1] + matrix[:3, 3])
     return np.array(centres).reshape(-1, 3), np.array(profile), float(spacing[axis])
+
+
+def _followed(dense: np.ndarray, first: int, reach: np.ndarray) -> np.ndarray:
+    """(n, 2) densest place of each slice, from the densest of slice `first`, moving at most `reach` a slice."""
+    path = np.zeros((len(dense), 2), int)
+    path[first] = np.unravel_index(int(np.argmax(dense[first])), dense[first].shape)
+    for ways in (range(first + 1, len(dense)), range(first - 1, -1, -1)):
+        place = path[first]
+        for n in ways:
+            low = np.maximum(place - reach, 0)
+            window = dense[n, low[0]:place[0] + reach[0] + 1, low[1]:place[1] + reach[1] + 1]
+            place = low + np.array(np.unravel_index(int(np.argmax(window)), window.shape))
+            path[n] = place
+    return path
 
 
 def _period(profile: np.ndarray, spacing: float) -> float | None:
