@@ -112,7 +112,7 @@ def _ball(radius_mm: float, spacing: np.ndarray) -> np.ndarray:
 def _grown(core: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     from ..geometry.distance import euclidean_distance_mm
 
-    return euclidean_distance_mm(~core, spacing) <= SHEET_MM + spacing.max()
+    return euclidean_distance_mm(~core, spacing) <= 1.01 * spacing.max()
 
 
 def _surface(smooth: np.ndarray, grid: Grid) -> Surface:

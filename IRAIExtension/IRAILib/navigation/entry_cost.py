@@ -75,10 +75,11 @@ class Capsule:
     def __init__(self, organ: Mask) -> None:
         from scipy import ndimage
 
-        organ = organ.require_not_empty().crop_to_content(12.0)
+        organ = organ.require_not_empty().crop_to_content(15.0)
         spacing = organ.grid.spacing_kji_mm
         steps = np.maximum(1, np.floor(2.0 / spacing)).astype(int)
-        smooth = ndimage.gaussian_filter(organ.array.astype(np.float32), 3.0 / spacing, mode="nearest")
+        width = max(4.0, 1.3 * float(spacing.max()))
+        smooth = ndimage.gaussian_filter(organ.array.astype(np.float32), width / spacing, mode="nearest")
         window = tuple(slice(None, None, int(s)) for s in steps)
         matrix = organ.grid.ras_from_ijk.copy()
         matrix[:3, :3] *= steps[::-1]

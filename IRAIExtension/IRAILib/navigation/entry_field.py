@@ -20,6 +20,8 @@ MARGINS_MM = {"bone": 1.0, "vessel": 3.0, "lung": 2.0, "bowel": 5.0, "nerve": 5.
 """What is kept free round each kind unless the user says otherwise: starting values to choose from, not a guideline."""
 CELL_MM = 1.5
 LEAST_STEP_MM = 0.75
+NEAR_MM = 10.0
+"""Beyond that more room doesn't matter, and the march takes longer steps."""
 FREE, CLOSE, FORBIDDEN = 0, 1, 2
 MOST_OBSTACLES = 32
 
@@ -215,13 +217,16 @@ class ObstacleField:
         scale, fine_upper = self.grid.shape, np.array(self.fine.shape) - 1
         ratio = spacing / self.fine.spacing_kji_mm
         flat_room = self.room.ravel()
+        before, gap = np.full(len(unit), np.inf), np.zeros(len(unit))
         while len(active):
             point = start + t[:, None] * unit[active]
             index = np.clip(np.rint(point / spacing), 0, upper).astype(np.int64)
             away = np.sqrt(((point - index * spacing) ** 2).sum(axis=1))
             room = flat_room[(index[:, 0] * scale[1] + index[:, 1]) * scale[2] + index[:, 2]] - away
-            better = room < least[active]
-            least[active[better]], place[active[better]] = room[better], t[better]
+            # between two points the room is at least half of what both leave of the way between them
+            bound = np.minimum(room, 0.5 * (room + before - gap))
+            better = bound < least[active]
+            least[active[better]], place[active[better]] = bound[better], t[better]
             tight = np.flatnonzero(room <= 0.0)
             if len(tight):
                 fine = np.rint(point[tight] / spacing * ratio + (ratio - 1.0) / 2.0).astype(np.int64)
@@ -229,11 +234,15 @@ class ObstacleField:
                 hit |= room[tight] + 2.0 * (away[tight] + self.slack) < 0.0
                 state[active[tight]] = np.where(hit, FORBIDDEN, CLOSE)
                 t[tight[hit]] = np.inf
-            t += np.maximum(room, LEAST_STEP_MM)
-            # the end itself is looked at too
-            ended = t >= length[active] + LEAST_STEP_MM
-            t = np.minimum(t, length[active])
-            active, t = active[~ended], t[~ended]
+            step = np.maximum(np.maximum(0.5 * room, room - NEAR_MM), LEAST_STEP_MM)
+            left = length[active] - t
+            # the end is looked at too, unless the room reaches beyond it
+            ended = left <= 0.0
+            reached = ~ended & (left < room - NEAR_MM)
+            least[active[reached]] = np.minimum(least[active[reached]], (room - left)[reached])
+            going = ~(ended | reached)
+            gap, before = np.minimum(step, left)[going], room[going]
+            active, t = active[going], t[going] + gap
         return state, least, start_ras + (place / np.maximum(length, 1e-9))[:, None] * (ends_ras - start_ras)
 
     def along(self, start_ras: np.ndarray, ends_ras: np.ndarray, share: np.ndarray) -> np.ndarray:

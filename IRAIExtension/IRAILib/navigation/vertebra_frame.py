@@ -141,7 +141,9 @@ def _rings(bone: np.ndarray) -> np.ndarray:
         if not plane.any():
             continue
         closed = np.asarray(ndimage.binary_closing(np.pad(plane, reach), disc))[reach:-reach, reach:-reach]
-        holes = np.logical_and(ndimage.binary_fill_holes(closed), np.logical_not(closed))
+        filled = ndimage.binary_fill_holes(closed)
+        assert filled is not None
+        holes = filled & np.logical_not(closed)
         labels, count = ndimage.label(holes)  # type: ignore[misc]
         for n, size in enumerate(np.bincount(labels.ravel(), minlength=count + 1)[1:], 1):
             if CANAL_AREA_MM2[0] <= size * CUBE_MM**2 <= CANAL_AREA_MM2[1]:
