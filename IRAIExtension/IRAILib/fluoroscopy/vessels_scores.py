@@ -38,9 +38,9 @@ def cl_dice(mask: np.ndarray, truth: np.ndarray) -> float:
 
 
 def centreline_agreement(mask: np.ndarray, truth: np.ndarray, near_px: float = NEAR_PX) -> tuple[float, float]:
-    """(precision, recall): centreline pixels within `near_px` of the other's centreline; 1, 1 for two empty masks."""
+    """(precision, recall): centreline pixels within `near_px` of the other's centreline; 1, 1 for two empty masks, 0, 0 for one."""
     a, b = (skeleton_of(m) if m.any() else np.zeros(m.shape, bool) for m in (mask, truth))
     if not a.any() or not b.any():
-        return float(not a.any()), float(not b.any())
+        return (1.0, 1.0) if a.any() == b.any() else (0.0, 0.0)
     far = [np.asarray(ndimage.distance_transform_edt(np.logical_not(m))) for m in (a, b)]
     return float((far[1][a] <= near_px).mean()), float((far[0][b] <= near_px).mean())

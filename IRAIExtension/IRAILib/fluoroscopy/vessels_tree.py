@@ -101,7 +101,7 @@ def make_tree(log: np.ndarray, mask: np.ndarray, *, blur_px: float | None = None
     if not mask.any():
         return VesselTree()
     radius = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
-    paths, nodes, degree = trace(thinned(bridged(skeleton_of(mask), radius)), radius)
+    paths, nodes, degree = trace(thinned(bridged(pruned(skeleton_of(mask), radius), radius)), radius)
     if not paths:
         return VesselTree()
     lines = [smooth_line(path) for path, _ in paths]
@@ -150,16 +150,17 @@ def bridged(skeleton: np.ndarray, radius: np.ndarray) -> np.ndarray:
     out = skeleton.copy()
     if not 2 <= len(ends) <= MOST_ENDS:
         return out
-    ways = np.array([_way_out(skeleton, end) for end in ends])
+    ways, inner = (np.array(part) for part in zip(*(_way_out(skeleton, end) for end in ends), strict=True))
     labels, _ = ndimage.label(skeleton, structure=EIGHT)  # type: ignore[misc]
     pairs = []
     for i in range(len(ends)):
         for j in range(i + 1, len(ends)):
-            gap = ends[j] - ends[i]
-            length = float(np.linalg.norm(gap))
+            gap = inner[j] - inner[i]
+            length = float(np.linalg.norm(ends[j] - ends[i]))
             reach = GAP_PX + 2.0 * float(max(radius[tuple(ends[i])], radius[tuple(ends[j])]))
             same = labels[tuple(ends[i])] == labels[tuple(ends[j])]
-            if not same and 1.5 < length <= reach and min(ways[i] @ gap, -ways[j] @ gap) > GAP_COSINE * length:
+            straight = min(ways[i] @ gap, -ways[j] @ gap) > GAP_COSINE * float(np.linalg.norm(gap))
+            if not same and 1.5 < length <= reach and straight:
                 pairs.append((length, i, j))
     used: set[int] = set()
     for length, i, j in sorted(pairs):
@@ -170,13 +171,19 @@ def bridged(skeleton: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return out
 
 
-def _way_out(skeleton: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(2,) unit row, column: from the skeleton about an end out of it."""
+def _way_out(skeleton: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((2,) unit row, column from the skeleton about an end out of it; (2,) place a little inside).
+
+    The last pixels don't count: a thinned mask turns into its corners there.
+    """
     row, column = end
-    low = max(row - 7, 0), max(column - 7, 0)
-    near = np.argwhere(skeleton[low[0]:row + 8, low[1]:column + 8]) + low - end
-    way = -near.mean(0)
-    return way / max(float(np.linalg.norm(way)), 1e-9)
+    low = max(row - 13, 0), max(column - 13, 0)
+    near = np.argwhere(skeleton[low[0]:row + 14, low[1]:column + 14]) + low
+    away = np.linalg.norm(near - end, axis=1)
+    far, inner = near[(away > 8) & (away < 13)], near[(away > 2.5) & (away < 6)]
+    inside = inner.mean(0) if len(inner) else end.astype(float)
+    way = inside - (far.mean(0) if len(far) else near.mean(0))
+    return way / max(float(np.linalg.norm(way)), 1e-9), inside
 
 
 def trace(skeleton: np.ndarray, radius: np.ndarray) -> tuple[list[tuple[np.ndarray, tuple[int, int]]], np.ndarray,
@@ -185,6 +192,11 @@ def trace(skeleton: np.ndarray, radius: np.ndarray) -> tuple[list[tuple[np.ndarr
 
     End branches that hardly leave the vessel they spring from are taken away, and the rest is joined again.
     """
+    return _trace_once(pruned(skeleton, radius))
+
+
+def pruned(skeleton: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """The skeleton without end branches that hardly leave the vessel they spring from, and without specks."""
     current = skeleton
     for _ in range(4):
         paths, _, degree = _trace_once(current)
@@ -194,7 +206,8 @@ def trace(skeleton: np.ndarray, radius: np.ndarray) -> tuple[list[tuple[np.ndarr
         current = current.copy()
         for path in spurs:
             current[path[:, 1], path[:, 0]] = False
-    return _trace_once(current)
+        current = thinned(current)
+    return current
 
 
 def _is_spur(path: np.ndarray, ends: tuple[int, int], degree: np.ndarray, radius: np.ndarray) -> bool:
