@@ -58,15 +58,18 @@ class FusionNavActions(PlanActions, CArmActions):
         node = parameters.structures
         display = node.GetDisplayNode() if node is not None else None
         key = (node and (node.GetID(), node.GetMTime(), node.GetSegmentation().GetMTime()),
-               display and display.GetMTime(), parameters.leaveOut, parameters.organ, parameters.drawStructures)
+               display and tuple(display.GetSegmentVisibility(one) for one in node.GetSegmentation().GetSegmentIDs()),
+               parameters.leaveOut, parameters.organ, parameters.drawStructures)
         if key == self._obstacleKey:
             return
         from IRAILib.scene.fusion_guide import obstacles_from_node
 
         self._obstacleKey = key
         session = self.openSession()
-        session.obstacles = obstacles_from_node(node, (*namesOf(parameters.leaveOut), parameters.organ))
-        session.views.set_structures(obstacles_from_node(node) if parameters.drawStructures else [])
+        structures = obstacles_from_node(node)
+        left = {*namesOf(parameters.leaveOut), parameters.organ}
+        session.obstacles = [entry for entry in structures if entry.name not in left]
+        session.views.set_structures(structures if parameters.drawStructures else [])
 
     # ---- 2 connect and calibrate
 

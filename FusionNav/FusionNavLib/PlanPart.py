@@ -74,8 +74,10 @@ class PlanPart:
 
     def beat(self, parameters):
         """Rank again when the target has moved since the last beat."""
-        target = parameters.target
-        key = None if target is None else (target.GetID(), target.GetMTime())
+        from IRAILib.scene.nodes import points_from_markups
+
+        points = points_from_markups(parameters.target)
+        key = tuple(points[0].tolist()) if len(points) else None
         moved, self._target = key != self._target and self._target is not None, key
         if not moved or not parameters.liveRank or self.owner.busy:
             return

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scene"))
 
-PATIENCE_S = 25.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

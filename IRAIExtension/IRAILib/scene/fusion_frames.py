@@ -62,6 +62,7 @@ class LiveInput:
         self.kept: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=KEPT)
         self._kept_s = float("-inf")
         self.images = 0
+        self.known: dict[str, None] = {}
         self._arrivals: list[float] = []
         self._sender_frame = ""
         self._begin()
@@ -108,8 +109,8 @@ class LiveInput:
         """A listener of the bridge."""
         if isinstance(message, Image):
             self._image(message)
-        else:
-            self.tools.update(message)
+        elif self.tools.update(message):
+            self.known.update(dict.fromkeys(state.name for state in self.tools.tools()))
 
     def _image(self, message: Image) -> None:
         if message.array.ndim not in (3, 4) or message.array.shape[0] != 1:
@@ -197,8 +198,13 @@ class LiveInput:
         return [state.name for state in self.tools.tools()]
 
     def links(self) -> list[ChainLink]:
-        """Live tools, and the picture's link: the calibration, or the sender's word."""
+        """Live tools, and the picture's link: the calibration, or the sender's word. A tool that was heard of over this
+        connection stays in the list, LOST, when the connection is gone."""
+        heard = [state.name for state in self.tools.tools()]
         out = [self._tool(state) for state in self.tools.tools()]
+        out += [ChainLink(*frames_of(name), None, LOST, LIVE, why="the connection is gone") for name in self.known
+                if name not in heard]
+        out.sort(key=lambda link: link.name)
         if self.calibration is not None:
             out.insert(0, self._calibration_link(self.calibration))
         elif self.frame is not None and self.frame.reference_from_pixel is not None:
@@ -217,7 +223,8 @@ class LiveInput:
 
     def _calibration_link(self, calibration: ProbeCalibration) -> ChainLink:
         corner = calibration.sigma_mm.get("corner", float("nan"))
-        error = max(value for value in (corner, calibration.held_out_rms_mm, calibration.rms_mm) if np.isfinite(value))
+        errors = [value for value in (corner, calibration.held_out_rms_mm, calibration.rms_mm) if np.isfinite(value)]
+        error = max(errors, default=None)
         link = ChainLink(IMAGE, calibration.probe, calibration.probe_from_image, origin=CALIBRATION, error_mm=error,
                          validated_on=calibration.validated_on)
         return replace(link, status=STALE, why=self.calibration_problem) if self.calibration_problem else link

@@ -86,6 +86,7 @@ class FusionSession:
         bridge = connect(replace(settings, use_slicer=False), self.scene, clock=self.clock)
         assert isinstance(bridge, LinkBridge)
         bridge.listeners.append(self.live.take)
+        self.live.known.clear()
         self.bridge = bridge
 
     def replay(self, recording: Any, *, speed: float = 1.0, loop: bool = False) -> None:
