@@ -102,10 +102,10 @@ def _frames(arguments: argparse.Namespace) -> tuple[list[np.ndarray], list[CArmG
     images, geometries, known = [], [], []
     for n, path in enumerate(paths):
         given = poses[n].geometry if n < len(poses) else None
-        image, own = read_frame(path, arguments.frame[min(n, len(arguments.frame) - 1)], known)
+        image, own, why = read_frame(path, arguments.frame[min(n, len(arguments.frame) - 1)], known)
         geometry = given or own
         if geometry is None:
-            raise InputError(f"{path}: brings no projection geometry; put one into its --init file")
+            raise InputError(f"{why or f'{path}: brings no projection geometry'}; put one into its --init file")
         images.append(image)
         geometries.append(geometry)
     kind: dict[str, Any] = {"bone": arguments.bone}
@@ -114,8 +114,11 @@ def _frames(arguments: argparse.Namespace) -> tuple[list[np.ndarray], list[CArmG
     return images, geometries, start, kind
 
 
-def read_frame(path: Path, number: int, known: list[bool]) -> tuple[np.ndarray, CArmGeometry | None]:
-    """(rows, columns) and the geometry where the file has one; appends to `known` whether its contrast is sure."""
+def read_frame(path: Path, number: int, known: list[bool]) -> tuple[np.ndarray, CArmGeometry | None, str]:
+    """(rows, columns), the geometry where the file has one, and why not where it should have one.
+
+    Appends to `known` whether the contrast is sure.
+    """
     from ..images import read_volume
     from ..images.dicom_scan import is_dicom
     from ..images.frames import read_frames
@@ -123,7 +126,7 @@ def read_frame(path: Path, number: int, known: list[bool]) -> tuple[np.ndarray, 
 
     if not path.is_file():
         raise InputError(f"{path}: no such file" if not path.exists() else f"{path}: is a folder; give one file")
-    geometry = None
+    geometry, why = None, ""
     dicom = is_dicom(path)
     known.append(dicom)
     if dicom:
@@ -132,15 +135,15 @@ def read_frame(path: Path, number: int, known: list[bool]) -> tuple[np.ndarray, 
         _within(path, number, len(stack))
         try:
             geometry = run.geometry(number)
-        except InputError:
-            geometry = None
-        return run.log_frames(number, number + 1)[0], geometry
+        except InputError as error:
+            why = str(error)
+        return run.log_frames(number, number + 1)[0], geometry, why
     if path.name.lower().endswith((".nrrd", ".mha", ".mhd", ".nii", ".nii.gz")):
         stack = _flat(path, read_volume)
     else:
         stack = read_frames(path).array
     _within(path, number, len(stack))
-    return np.asarray(stack[number], np.float32), None
+    return np.asarray(stack[number], np.float32), None, why
 
 
 def _flat(path: Path, read_volume: Any) -> np.ndarray:
