@@ -97,6 +97,8 @@ def _job(arguments: argparse.Namespace) -> tuple[dict, list[str]]:
     if frames.ndim == 4:
         frames = frames[..., 0] if frames.shape[-1] < 3 else grey(frames)
     if arguments.frames:
+        if arguments.frames[0] >= len(frames):
+            raise InputError(f"{arguments.source}: has frames 0 to {len(frames) - 1}; --frames starts beyond")
         frames, poses, valid = (a[slice(*arguments.frames)] for a in (frames, poses, valid))
     if not valid.all():
         notes.append(f"{int((~valid).sum())} of {len(valid)} frames have no pose or no image and are left out")
