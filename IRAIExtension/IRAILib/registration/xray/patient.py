@@ -22,9 +22,9 @@ SMALLEST_BODY_ML = 500.0
 class Patient:
     """Attributes:
         mu_per_mm: (k, j, i) float32, 1/mm, air where the body isn't. ras_from_ijk: (4, 4).
-        inside: torch (1, 1, k, j, i) float, 1 in the body, on a grid of its own (`inside_from_ijk`), for rays that
-            enter or leave the scan within the body and so miss part of it.
-        bone_centre: (3,) RAS mm.
+        body: share of each coarse voxel that is body, for rays that enter or leave the scan within the body and so
+            miss part of it. bone_centre: (3,) RAS mm. device: of the tensors.
+        levels: what `at` made.
     """
 
     mu_per_mm: np.ndarray

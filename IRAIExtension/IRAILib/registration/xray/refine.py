@@ -25,8 +25,8 @@ LEVER_MM = 100.0
 @dataclass(frozen=True, eq=False)
 class Refined:
     """Attributes: table_from_ras (4, 4); similarities and coverage (share of the frame that could be compared), one a
-    view; information: (6, 6) of the pose (mm along, rad
-    about the table's axes through the pivot), from the least squares; steps: taken."""
+    view; information: (6, 6) of the pose (mm along, rad about the table's axes through the pivot), from the least
+    squares; steps: taken."""
 
     table_from_ras: np.ndarray
     similarities: tuple[float, ...]
@@ -41,8 +41,7 @@ class Refined:
 
 
 def refine(patient: Patient, spacing_mm: float, views: Sequence[LevelView], start: np.ndarray, pivot: np.ndarray, *,
-           steps: int = 10, settled_mm: float = 0.03,
-           cancelled: Callable[[], None] = lambda: None) -> Refined:
+           steps: int = 10, settled_mm: float = 0.03, cancelled: Callable[[], None] = lambda: None) -> Refined:
     """Climb from one start: Levenberg's damping, Tukey's weights. All in the table frame."""
     here, damping, taken = np.array(start, float), FIRST_DAMPING, 0
     best = _linearised(patient, spacing_mm, views, here, pivot)
