@@ -53,7 +53,7 @@ def test_a_missing_vertebra_casts_doubt() -> None:
 
 def test_what_is_no_spine_is_refused(found) -> None:
     ct, _, _ = found
-    with pytest.raises(RefusedError, match="ring of bone|canal"):
+    with pytest.raises(RefusedError, match=r"ring of bone|canal"):
         detect_vertebrae(ct.with_array(np.zeros(ct.grid.shape, np.float32)))
     thick = np.diag([1.0, 1.0, 8.0, 1.0])
     with pytest.raises(RefusedError, match="too thick"):

