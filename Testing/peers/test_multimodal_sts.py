@@ -3,10 +3,16 @@ starts stands in Docs/benchmarks.md."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from IRAILib.registration.multimodal import MultimodalOptions, register_multimodal
 from IRAILib.registration.slice_to_volume import register_slices
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
+
 from multimodal_cases import distances, known_pose, lesion, moved_by, scan
 
 pytestmark = pytest.mark.data

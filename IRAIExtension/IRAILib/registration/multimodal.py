@@ -58,10 +58,11 @@ class MultimodalRegistration:
     """A rigid map and whether to believe it.
 
     moving_from_fixed: takes fixed RAS points to moving ones. accepted, reason: `reason` is one line either way.
-    sigma_mm: one standard deviation (3D, over the fixed mask, or the body both images show) of the place that
-        registrations of random halves of the tissue agree on, with what the voxels allow. opinion_mm: how far an
-        unlike measure moves the result (None where it wasn't asked). rival: score of the best other place, as a share
-        of the best one's. share: of the smaller image that meets the other. score: 0 to 1.
+    sigma_mm: one standard deviation (3D, over the fixed mask, or the body both images show): what registrations of
+        random halves of the tissue differ by, what two unlike measures differ by, and what the voxels allow, in
+        squares. opinion_mm: how far an unlike measure moves the result (None where torch was missing). rival: score of
+        the best other place, as a share of the best one's. share: of the smaller image that meets the other. score: 0
+        to 1.
     """
 
     moving_from_fixed: LinearTransform
@@ -121,6 +122,7 @@ def register_multimodal(fixed: Volume, moving: Volume, *, init: np.ndarray | Non
     other, warnings = second_opinion(search.pair, search.pads, matrix, search.roi, options.method == "mind",
                                      search.checked)
     opinion = None if other is None else rms_mm(matrix, other, search.roi)
+    spread, sigma = sigma, float(np.hypot(sigma, (opinion or 0.0) / np.sqrt(2.0)))
     if options.method == "mind" and other is not None:
         matrix = other
     evidence = Evidence(search.fine.score(matrix), search.fine.score(base), search.fine.share(matrix), sigma, opinion,
@@ -129,7 +131,7 @@ def register_multimodal(fixed: Volume, moving: Volume, *, init: np.ndarray | Non
     tell(1.0, "done")
     return MultimodalRegistration(
         LinearTransform(matrix, "moving", "fixed"), reason is None,
-        reason or f"the halves of the tissue agree within {sigma:.1f} mm and no other place matches as well", sigma,
+        reason or f"halves of the tissue agree within {spread:.1f} mm and no other place matches as well", sigma,
         evidence.score, evidence.start_score, evidence.share, opinion, rival, rms_mm(matrix, base, search.roi),
         options.method, time.monotonic() - began, warnings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LARGEST_SIGMA_MM = 2.5
-LARGEST_OPINION_MM = 5.0
+LARGEST_OPINION_MM = 4.0
 LARGEST_RIVAL = 0.9
 LEAST_SHARE = 0.3
 LEAST_CHANCE = 3.0
@@ -43,8 +43,8 @@ def judge_multimodal(evidence: Evidence, method: str) -> str | None:
         return (f"another place, more than 5 mm away, matches nearly as well ({100 * e.rival:.0f} % of the gain); give "
                 "a mask of the organ, or a start nearer the truth")
     if e.sigma_mm > LARGEST_SIGMA_MM:
-        return (f"the place is uncertain by {e.sigma_mm:.1f} mm (halves of the tissue disagree; at most "
-                f"{LARGEST_SIGMA_MM:g} mm is accepted); give a mask of the organ, or register by landmarks")
+        return (f"the place is uncertain by {e.sigma_mm:.1f} mm (halves of the tissue, or two measures, disagree; at "
+                f"most {LARGEST_SIGMA_MM:g} mm is accepted); give a mask of the organ, or register by landmarks")
     if e.opinion_mm is not None and e.opinion_mm > LARGEST_OPINION_MM:
         return (f"two unlike measures disagree by {e.opinion_mm:.1f} mm (at most {LARGEST_OPINION_MM:g} mm is "
                 "accepted); give a mask of the organ, or register by landmarks")
