@@ -19,6 +19,8 @@ LEAST_TIP, MOST_TIPS, WINDOW = 0.04, 3, 5
 LEAST_LENGTH = 14
 SIGNS = 6
 NEAR_BONUS, NEAR_PX = 1.0, 25.0
+ALONE = 1.5
+"""How much an end counts for less where no axis is near: a marker or a clip looks like an end."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,14 @@ def read_maps(maps: np.ndarray, shape: tuple[int, int], previous_tip: np.ndarray
     if float(axis.max(initial=0.0)) < 2 * FEE:
         return None
     best, best_score = None, -np.inf
-    places = _peaks(ends)
+    near = np.asarray(ndimage.maximum_filter(axis, WINDOW))
+    places = _peaks(ends + ALONE * np.log(np.clip(near, 0.01, 0.5) / 0.5))
     graph = _graph(axis, places) if places else None
     for place, height in places:
         course = None if graph is None else _course(axis, ends, place, graph)
         if course is None:
             continue
-        score = height + 3.0 * float(course.signs[1]) + 0.5 * float(course.signs[2])
+        score = height + 3.0 * float(course.signs[1] + course.signs[3]) + 0.5 * float(course.signs[2])
         if previous_tip is not None and np.linalg.norm(course.tip - previous_tip) < NEAR_PX:
             score += NEAR_BONUS
         if score > best_score:
@@ -75,7 +78,7 @@ def _peaks(logits: np.ndarray) -> list[tuple[tuple[int, int], float]]:
     while len(out) < MOST_TIPS:
         row, column = (int(n) for n in np.unravel_index(int(left.argmax()), left.shape))
         height = float(left[row, column])
-        if height < least or (out and height < out[0][1] - 4.0):
+        if height < least or (out and height < out[0][1] - 3.0):
             break
         out.append(((row, column), height))
         left[max(row - 8, 0):row + 9, max(column - 8, 0):column + 9] = -np.inf
@@ -105,9 +108,10 @@ def _graph(axis: np.ndarray, places: list) -> _Graph | None:
         there = (slice(dy, height), slice(max(0, dx), width + min(0, dx)))
         a, b = number[here].ravel(), number[there].ravel()
         ok = (a >= 0) & (b >= 0)
-        starts.append(a[ok])
-        stops.append(b[ok])
-        weights.append(0.5 * np.hypot(dx, dy) * (cost[here].ravel()[ok] + cost[there].ravel()[ok]))
+        step = 0.5 * np.hypot(dx, dy) * (cost[here].ravel()[ok] + cost[there].ravel()[ok])
+        starts += [a[ok], b[ok]]
+        stops += [b[ok], a[ok]]
+        weights += [step, step]
     links = coo_matrix((np.concatenate(weights), (np.concatenate(starts), np.concatenate(stops))),
                        shape=(len(at), len(at))).tocsr()
     return _Graph(number, at, links)
@@ -116,7 +120,7 @@ def _graph(axis: np.ndarray, places: list) -> _Graph | None:
 def _course(axis: np.ndarray, ends: np.ndarray, place: tuple[int, int], graph: _Graph) -> Course | None:
     """The course that ends at a peak of the tip's map: back along the cheapest way to where most was earned."""
     source = int(graph.number[place])
-    distance, parent = dijkstra(graph.links, directed=False, indices=source, return_predecessors=True, limit=4000.0)
+    distance, parent = dijkstra(graph.links, indices=source, return_predecessors=True, limit=4000.0)
     reached = np.isfinite(distance)
     parent = np.where(parent < 0, source, parent)
     earned = np.where(reached, axis[graph.at[:, 0], graph.at[:, 1]] - FEE, 0.0)

@@ -152,9 +152,9 @@ def wire_loss(logits: Any, axis: Any, tip: Any, visible: Any) -> tuple[Any, dict
 
 
 def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, keep: Path | None = None,
-          cancelled: Callable[[], bool] = lambda: False) -> tuple[Any, dict[str, Any]]:
-    """(averaged network, what was done); the learning rate follows the clock. Raises InputError without samples after
-    ten minutes, CancelledError."""
+          start: Path | None = None, cancelled: Callable[[], bool] = lambda: False) -> tuple[Any, dict[str, Any]]:
+    """(averaged network, what was done); the learning rate follows the clock, from half its height with `start`, a
+    wire_xray.pt of an earlier run. Raises InputError without samples after ten minutes, CancelledError."""
     import torch
 
     torch.set_num_threads(threads)
@@ -166,6 +166,9 @@ def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, keep: Path
             raise InputError("no training samples appeared within 10 minutes; see the simulator's messages")
         time.sleep(1.0)
     net = build_wire_net().to(memory_format=torch.channels_last)
+    if start is not None:
+        net.load_state_dict(torch.load(start, weights_only=True))
+    peak = PEAK_RATE if start is None else 0.5 * PEAK_RATE
     average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA), use_buffers=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=0.01)
@@ -174,7 +177,7 @@ def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, keep: Path
         if cancelled():
             raise CancelledError("training was cancelled")
         for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * min(1.0, (step + 1) / 60) * (0.5 * (1 + np.cos(np.pi * part)) + 0.005)
+            group["lr"] = peak * min(1.0, (step + 1) / 60) * (0.5 * (1 + np.cos(np.pi * part)) + 0.005)
         frames, axis, tip, visible = (torch.from_numpy(a) for a in pool.batch(rng, BATCH))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = net(frames.to(memory_format=torch.channels_last))
@@ -197,7 +200,8 @@ def train(pool: Pool, minutes: float, seed: int, *, threads: int = 1, keep: Path
 
 
 def train_network(out: Path, *, ct: Path | None = None, minutes: float = 35.0, seed: int = 0, threads: int = 1,
-                  samples: Path | None = None, shards: int = 150, held_out: int = 160) -> dict[str, Any]:
+                  samples: Path | None = None, shards: int = 150, held_out: int = 160, start: Path | None = None
+                  ) -> dict[str, Any]:
     """Simulates, trains, finds the operating point, writes wire_xray.onnx and its card into `out`; gives the card.
 
     Args: samples: a folder that keeps simulated files, those already there are used. shards: files of 96 samples.
@@ -208,6 +212,8 @@ def train_network(out: Path, *, ct: Path | None = None, minutes: float = 35.0, s
 
     volume = sample_ct(ct)
     out.mkdir(parents=True, exist_ok=True)
+    if start is not None and not start.is_file():
+        raise InputError(f"{start}: there is no such file to go on from")
     with tempfile.TemporaryDirectory() as scratch:
         folder = samples or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +223,8 @@ def train_network(out: Path, *, ct: Path | None = None, minutes: float = 35.0, s
             maker.start()
         try:
             with torch_kept():
-                net, done = train(Pool(folder, shards), minutes, seed, threads=threads, keep=out / "wire_xray.pt")
+                net, done = train(Pool(folder, shards), minutes, seed, threads=threads, keep=out / "wire_xray.pt",
+                                  start=start)
                 return finish(net, volume, out / "wire_xray.onnx", training=done | {"seed": seed, "ct": volume.name},
                               held_out=held_out, seed=seed, part=HELD_OUT_PART, threads=threads)
         finally:
@@ -235,6 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--samples", type=Path, help="keep simulated files here and use those already there")
     parser.add_argument("--shards", type=int, default=150, help="files of 96 samples to simulate")
     parser.add_argument("--held-out", type=int, default=160, help="whole simulated frames to measure on")
+    parser.add_argument("--start", type=Path, help="wire_xray.pt of an earlier run to go on from")
     parser.add_argument("--threads", type=int, default=1)
     options = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
