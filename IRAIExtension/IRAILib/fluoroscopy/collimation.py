@@ -70,7 +70,7 @@ def region_over_time(masks: np.ndarray) -> tuple[np.ndarray, float]:
         raise InputError(f"collimation: (frames, rows, columns) are needed, {masks.shape} came")
     middles = np.array([[axis.mean() for axis in np.nonzero(m)] for m in masks if m.any()])
     motion = float(np.linalg.norm(middles - middles.mean(0), axis=1).max()) if len(middles) else 0.0
-    return masks.any(axis=0), motion
+    return np.asarray(masks.any(axis=0)), motion
 
 
 def propose_collimation(regions: Mapping[str, np.ndarray], *, preferences: Preferences | None = None,

@@ -15,7 +15,7 @@ from ..geometry import InputError
 
 CELL = 16
 """Pixels of the estimating resolution (long side about 512) between the nodes of the field."""
-LEVELS = ((16, 8), (8, 6), (4, 5))
+LEVELS = ((16, 6), (8, 5), (4, 4))
 """(reduction, steps) from coarse to fine."""
 STIFFNESS = 0.5
 """Weight of smoothness against the mean gradient energy of a cell."""
@@ -45,7 +45,7 @@ class MovingMask:
         self._whole = bool(inside.all())
         nearest = None if self._whole else ndimage.distance_transform_edt(~inside, return_distances=False,
                                                                           return_indices=True)
-        self._nearest = None if nearest is None else tuple(np.asarray(nearest))
+        self._nearest = None if nearest is None else np.ravel_multi_index(tuple(np.asarray(nearest)), self.shape)
         self.mask = self.filled(mask)
         self._reduce = max(1, round(max(self.shape) / 512))
         unit = 2 * CELL * self._reduce
@@ -54,7 +54,7 @@ class MovingMask:
 
     def filled(self, frame: np.ndarray) -> np.ndarray:
         """The frame with its dark border replaced by the nearest lit value, so that no border moves in."""
-        return frame if self._nearest is None else frame[self._nearest]
+        return frame if self._nearest is None else frame.ravel().take(self._nearest)
 
     def _pad(self, frame: np.ndarray) -> np.ndarray:
         return np.pad(frame, [(0, p - n) for p, n in zip(self._padded, self.shape, strict=True)], mode="edge")
