@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LARGEST_SIGMA_MM = 2.5
+LARGEST_SIGMA_MM = 3.0
 LARGEST_OPINION_MM = 4.0
 LARGEST_RIVAL = 0.9
 LEAST_SHARE = 0.3
