@@ -124,5 +124,6 @@ def test_the_body_phantom_has_its_table_removed() -> None:
     assert np.percentile(np.abs(radius - 1.0), 97) < 0.06
     assert np.abs(radius - 1.0).max() < 0.13  # where the table touches
     assert np.median(np.abs(radius - 1.0)) < 0.02
+    assert skin.surface().volume_ml() == pytest.approx(skin.body.volume_ml, rel=0.03)
     outward = skin.normals @ grid.directions
     assert ((outward[:, 0] * local[:, 2] + outward[:, 1] * local[:, 1]) > 0).all()

@@ -69,7 +69,7 @@ def project_path(points_ras: object, geometry: CArmGeometry, *, table_from_ras: 
     pixel_mm = min(np.linalg.norm(geometry.column_mm), np.linalg.norm(geometry.row_mm))
     step = (pixels[-1] - pixels[0])[:, None] * np.stack([geometry.column_mm, geometry.row_mm])
     shadow = float(np.linalg.norm(step.sum(axis=0)))
-    side = float(length[-1] * np.nanmean(magnified))
+    side = float(length[-1] * np.nanmean(magnified)) if np.isfinite(magnified).any() else 0.0
     return ProjectedPath(pixels, BAND_SIGMAS * sigma_mm * magnified / pixel_mm, pixels[0], pixels[-1],
                          bool(seen.any()), shadow / side if side > 0 else 0.0, float(sigma_mm))
 
@@ -99,7 +99,7 @@ def draw_paths(image: np.ndarray, paths: list[ProjectedPath], *,
             continue
         base = _with_band(base, path, keep, colours[n % len(colours)])
         pen = ImageDraw.Draw(base)
-        line = [tuple(float(v) for v in p) for p in path.pixels[keep]]
+        line = [(round(float(x)), round(float(y))) for x, y in path.pixels[keep]]
         pen.line(line, fill=colours[n % len(colours)], width=max(1, round(2 * needle_radius_px)))
         for place, radius, full in ((path.entry_px, 5.0, False), (path.tip_px, 2.5, True)):
             if np.isfinite(place).all():

@@ -25,6 +25,7 @@ LARGEST_GAP_MM = 34.0
 ASIDE_COST = 0.05
 """Of a millimetre sideways, in rings."""
 SHORTEST_CHAIN_MM = 40.0
+BEYOND_MM = 12.0
 AHEAD_MM = 24.0
 BELOW = 1.0 / 3.0
 """The middle of a body lies so much of a level's step below its pedicles, which spring from its upper third."""
@@ -171,7 +172,11 @@ def _smoothed(line: np.ndarray) -> np.ndarray:
     z = np.arange(line[0, 2], line[-1, 2], -1.0)
     flat = [ndimage.gaussian_filter1d(np.interp(-z, -line[:, 2], ndimage.median_filter(line[:, a], 5, mode="nearest")),
                                       8.0, mode="nearest") for a in range(2)]
-    return np.column_stack([*flat, z])
+    inner = np.column_stack([*flat, z])
+    # the first and the last pedicle reach beyond the first and the last ring
+    reach = np.arange(1.0, BEYOND_MM + 0.5)[:, None]
+    first, last = (inner[0] - inner[15]) / 15.0, (inner[-1] - inner[-16]) / 15.0
+    return np.concatenate([(inner[0] + reach * first)[::-1], inner, inner[-1] + reach * last])
 
 
 def _profile(ct: Volume, line: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
