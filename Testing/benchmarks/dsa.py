@@ -12,7 +12,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 
-from dsa_cases import CINE, JUDGED, UNSEEN, contrast_to_noise, energy, lit, vessel_region
+from dsa_cases import CINE, JUDGED, UNSEEN, contrast_to_noise, energy, lit, tree_to_paint, vessel_region
 from IRAILib.fluoroscopy.dsa import CHOICES, Subtraction, bare_frames, lit_region
 from IRAILib.fluoroscopy.dsa_motion import sample
 from IRAILib.images.xa import read_xa
@@ -118,17 +118,20 @@ def painted(data: Path) -> list[str]:
     logs, inside = run.log_frames(), lit_region(run.frames)
     bare = bare_frames(logs, inside, run.time_s)
     plain = Subtraction(logs[bare[-1:]], inside, "plain")
-    tree = ndimage.gaussian_filter(np.where(plain.subtract(logs[60])[0] < -0.2, -0.5, 0.0), 1.0)
-    core = tree < -0.2
-    lines = ["", "| painted into bare frames | signal kept | error in vessels, RMS share |", "|---|---|---|"]
-    for name in ("shift", "motion"):
-        worker = Subtraction(logs[bare[-1:]], inside, name)
-        kept, error = [], []
-        for n in bare[:-3]:
-            signal = (worker.subtract(logs[n] + tree)[0] - worker.subtract(logs[n])[0])[core]
-            kept.append(float((signal * tree[core]).sum() / np.square(tree[core]).sum()))
-            error.append(float(np.sqrt(np.mean((signal - tree[core]) ** 2) / np.mean(tree[core] ** 2))))
-        lines.append(f"| {name} | {np.mean(kept):.3f} ({min(kept):.3f} to {max(kept):.3f}) | {np.mean(error):.3f} |")
+    pictures = zip(("coronary tree", "tree and a broad patch (diaphragm)"), tree_to_paint(plain.subtract(logs[60])[0]),
+                   strict=True)
+    lines = ["", "| painted into bare frames | method | signal kept | error in it, RMS share |", "|---|---|---|---|"]
+    for what, tree in pictures:
+        core = tree < -0.2
+        for name in ("shift", "motion"):
+            worker = Subtraction(logs[bare[-1:]], inside, name)
+            kept, error = [], []
+            for n in bare[:-3]:
+                signal = (worker.subtract(logs[n] + tree)[0] - worker.subtract(logs[n])[0])[core]
+                kept.append(float((signal * tree[core]).sum() / np.square(tree[core]).sum()))
+                error.append(float(np.sqrt(np.mean((signal - tree[core]) ** 2) / np.mean(tree[core] ** 2))))
+            lines.append(f"| {what} | {name} | {np.mean(kept):.3f} ({min(kept):.3f} to {max(kept):.3f}) | "
+                         f"{np.mean(error):.3f} |")
     return lines
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 
-from dsa_cases import CINE, JUDGED, UNSEEN, contrast_to_noise, energy, lit, vessel_region
+from dsa_cases import CINE, JUDGED, UNSEEN, contrast_to_noise, energy, lit, tree_to_paint, vessel_region
 from IRAILib.fluoroscopy.dsa import CHOICES, Subtraction, bare_frames, lit_region, minip
 from IRAILib.fluoroscopy.perfusion_maps import perfusion_maps
 from IRAILib.geometry import InputError
@@ -70,9 +69,12 @@ def test_artefacts_outside_vessels_are_halved_and_vessels_stay(run, subtracted):
 
 
 def test_a_vessel_painted_into_bare_frames_keeps_its_signal(run, subtracted):
-    """The live frame is a real bare one; the vessel's shape is the real tree as plain subtraction shows it."""
+    """The live frame is a real bare one; the vessel's shape is the real tree as plain subtraction shows it.
+
+    A patch as broad as the diaphragm does not keep it (the benchmark says how much); a vessel must.
+    """
     logs, inside = run.log_frames(), lit_region(run.frames)
-    tree = ndimage.gaussian_filter(np.where(subtracted["plain"][60] < -0.2, -0.5, 0.0), 1.0)
+    tree, _ = tree_to_paint(subtracted["plain"][60])
     core = tree < -0.2
     worker = Subtraction(logs[[12]], inside)
     for n in (4, 7, 9):
