@@ -18,8 +18,8 @@ from .dsa_motion import MovingMask, pixel_shift, shifted
 
 METHODS = ("plain", "shift", "motion")
 VALIDATED_ON = ("one coronary run (96 frames, 512x512, JPEG) and vessels painted into its bare frames; an image to "
-                "look at, not a measurement of flow; method motion keeps vessels but takes signal from broad dark patches "
-                "(blush), where plain or shift must be used")
+                "look at, not a measurement of flow. Motion keeps vessels but takes signal from broad dark patches "
+                "(blush): there use plain or shift")
 EARLY_S = 0.15
 """The first contrast is too faint to be told from noise: bare frames end so long (2 frames at least) before."""
 CHOICES = 6
