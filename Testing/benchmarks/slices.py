@@ -1,4 +1,4 @@
-"""Slices into volumes: ultrasound simulated from a CT (own simulator), and slices of a real MR in its CT."""
+"""Slices into a volume: ultrasound simulated from a CT by our own simulator."""
 
 from __future__ import annotations
 

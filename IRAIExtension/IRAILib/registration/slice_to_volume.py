@@ -22,8 +22,8 @@ LARGEST_RIVAL = 0.9
 LEAST_SHARE = 0.5
 LEAST_CHANCE = 2.6
 LEAST_SPAN_DEG, LEAST_SPAN_MM = 5.0, 8.0
-VALIDATED_ON = ("ultrasound simulated from a CT, and slices of an MR in its CT, at known poses (Docs/benchmarks.md); "
-                "no tracked ultrasound of a patient with known truth was at hand")
+VALIDATED_ON = ("ultrasound simulated from a CT at known poses (Docs/benchmarks.md); slices of an MR against its CT, "
+                "for repeatability only; no tracked ultrasound of a patient with known truth was at hand")
 
 
 @dataclass(frozen=True, eq=False)
