@@ -156,6 +156,8 @@ def test_gate_keeps_what_it_promises_in_other_breaths():
     assert judged["residual_p95_mm"] < 2.8
     assert judged["residual_p95_mm"] < 0.5 * judged["ungated_p95_mm"]
     assert judged["duty_cycle"] == pytest.approx(window.duty, abs=0.15)
+    slipped_t, slipped, slipped_motion = recording(seed=2, drift=0.1)  # the belt slips by 5 % of a breath a minute
+    assert judge_gate(window, slipped_t, slipped, slipped_t, slipped_motion[:, 0])["residual_p95_mm"] < 3.2
     strict, loose = (gating_window(times, belt, times, target, most_residual_mm=m).duty for m in (1.0, 4.0))
     assert strict < window.duty < loose
     with pytest.raises(RefusedError):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..geometry import InputError, RefusedError
-from .breathing import VALIDATED_ON
+from .breathing import RANGE_MARGIN, VALIDATED_ON
 from .breathing_signal import check_signal, cycle_starts, states
 from .poses import plain
 
 MIN_DUTY = 0.05
-STEPS = 25
+STEPS = 40
 LEAST_OPEN = 20
 MIN_CYCLES = 4
 
@@ -53,7 +53,10 @@ class GatingWindow:
 
 def gating_window(surrogate_time_s: object, surrogate: object, motion_time_s: object, motion_mm: object, *,
                   most_residual_mm: float = 2.0, latency_s: float = 0.0, frame: str = "RAS") -> GatingWindow:
-    """The window that is open longest of those in which the target stays within a residual motion (95 %).
+    """The window at one end of the breath that is open longest with the target within a residual motion (95 %).
+
+    A window at an end, exhaled or inhaled, is left by one side only and covers half of the breath's depth at most, so
+    that a belt that slips does less harm.
 
     Args: as `fit_breathing`; motion_mm: (m, 3) of the target. most_residual_mm: that may remain.
     Raises InputError; RefusedError: no breaths, or no window of at least 5 % of the time.
@@ -72,16 +75,19 @@ def gating_window(surrogate_time_s: object, surrogate: object, motion_time_s: ob
     best = None
     levels = np.quantile(state[:, 0], np.linspace(0, 1, STEPS))
     rates = np.quantile(np.abs(state[:, 1]), (0.3, 0.5, 0.7, 1.0))
+    spare = RANGE_MARGIN * (levels[-1] - levels[0])
+    middle = 0.5 * (levels[0] + levels[-1])
+    ends = [(levels[0] - spare, high) for high in levels[1:] if high <= middle]
+    ends += [(low, levels[-1] + spare) for low in levels[:-1] if low >= middle]
     for most in rates:
-        for a, low in enumerate(levels[:-1]):
-            for high in levels[a + 1:]:
-                inside = _open(state, low, high, most)
-                duty = float(inside.mean())
-                if inside.sum() < LEAST_OPEN or (best is not None and duty <= best[0]):
-                    continue
-                residual = _p95(motion[inside])
-                if residual <= most_residual_mm:
-                    best = (duty, low, high, most, residual, inside)
+        for low, high in ends:
+            inside = _open(state, low, high, most)
+            duty = float(inside.mean())
+            if inside.sum() < LEAST_OPEN or (best is not None and duty <= best[0]):
+                continue
+            residual = _p95(motion[inside])
+            if residual <= most_residual_mm:
+                best = (duty, low, high, most, residual, inside)
     if best is None or best[0] < MIN_DUTY:
         raise RefusedError(f"no window of the breath keeps the target within {most_residual_mm:g} mm for at least "
                            f"{100 * MIN_DUTY:.0f} % of the time; allow more, or use another surrogate")
