@@ -27,7 +27,7 @@ from xray_cases import (
 
 STUDIES = {"one view": (7000, 30), "two views": (7100, 15), "start a vertebra off": (7200, 8),
            "field of 100 mm": (7300, 8), "wrong side (mirrored frame)": (7400, 6)}
-"""First seed and number of cases. Thresholds and steps were settled on seeds 900 to 2030, never on these."""
+"""First seed and number of cases. Thresholds and steps were settled on seeds 900 to 2072, never on these."""
 PEER_CASES = 6
 KINDS = ("AP", "oblique", "lateral")
 IN_PLANE_MM, MTRE_MM, SLIPPED_MM = 1.0, 3.0, 10.0

@@ -12,8 +12,9 @@ from .result import Rival
 LOWEST_SIMILARITY = 0.62
 SMALLEST_LEAD = 0.04
 SMALLEST_COVERAGE = 0.3
-LARGEST_IN_PLANE_MM = 1.0
-LARGEST_DEPTH_MM = 3.0
+LARGEST_IN_PLANE_MM = 0.5
+LARGEST_DEPTH_MM = 1.5
+"""Two of these are 1 mm in the plane and 3 mm in depth, what an accepted result promises."""
 FARTHEST_MM, FARTHEST_DEG = 60.0, 25.0
 CORRELATED = 80.0
 """The least squares counts neighbouring pixels of a smoothed image, which share their noise and the radiograph's own
