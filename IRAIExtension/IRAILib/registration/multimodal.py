@@ -23,6 +23,8 @@ LEVELS = ((6.0, 2500), (3.0, 6000), (2.0, 12000))
 RADIUS_MM = 40.0
 SPREAD_RUNS = 4
 SPREAD_SHARE = 0.5
+EDGE = 0.95
+"""A result farther out than this share of the search may be on its way to a place beyond."""
 VALIDATED_ON = ("known poses up to 20 mm and 15 degrees on CT, T1 MR and PET of two limb sarcomas "
                 "(Docs/benchmarks.md); no abdomen")
 Progress = Callable[[float, str], None]
@@ -251,7 +253,7 @@ class _Search:
         """Whether the result lies where the search ended."""
         p = Poses(self.base, self.centre, RADIUS_MM).parameters(matrix)
         turn = np.degrees(np.linalg.norm(p[3:]) / RADIUS_MM)
-        return bool(np.linalg.norm(p[:3]) > 1.15 * self.options.shift_mm or turn > 1.15 * self.options.turn_deg)
+        return bool(np.linalg.norm(p[:3]) > EDGE * self.options.shift_mm or turn > EDGE * self.options.turn_deg)
 
     def spread(self, matrix: np.ndarray) -> float:
         """One standard deviation of the place over random halves of the tissue, and of what the voxels allow, mm."""
