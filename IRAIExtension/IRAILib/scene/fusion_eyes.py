@@ -141,11 +141,12 @@ def show_eye(eye: str, views: LiveViews, path, tip: np.ndarray | None, slice_nod
     if eye != PROBES_EYE:
         problem = "" if path is not None else "choose or draw a path first"
     if path is not None and GREEN in slice_nodes:
+        entry, target = path
         if eye == DOWN_THE_PATH:
-            length = float(np.linalg.norm(path[1] - path[0]))
-            place(slice_nodes[GREEN], path_planes(*path)[0], length + 2 * PATH_MARGIN_MM)
+            length = float(np.linalg.norm(target - entry))
+            place(slice_nodes[GREEN], path_planes(entry, target)[0], length + 2 * PATH_MARGIN_MM)
         else:
-            place(slice_nodes[GREEN], bulls_eye_plane(*path, tip), BULLS_EYE_WIDTH_MM)
+            place(slice_nodes[GREEN], bulls_eye_plane(entry, target, tip), BULLS_EYE_WIDTH_MM)
         _background(composites.get(GREEN), views.volume)
     views.only_in([slice_nodes[name].GetID() for name in (RED, YELLOW) if name in slice_nodes])
     if camera is not None:

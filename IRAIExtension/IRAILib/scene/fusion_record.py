@@ -54,7 +54,7 @@ def restore(session, browser) -> None:
     try:
         document = json.loads(text)
         calibration = document["calibration"] and ProbeCalibration.from_dict(document["calibration"])
-        tips = {name: ToolTip(*(tuple(tip[key]) for key in ("tip_mm", "axis")), tip["sigma_mm"], tip["sigma_deg"],
+        tips = {name: ToolTip(tuple(tip["tip_mm"]), tuple(tip["axis"]), tip["sigma_mm"], tip["sigma_deg"],
                               tip["validated_on"]) for name, tip in document["tips"].items()}
         registration = document["registration"] and _registration(document["registration"])
         lag, tool = float(document["lag_s"]), str(document["tool"])
@@ -88,7 +88,9 @@ def sequence_from_browser(browser) -> TrackedSequence:
     """
     import vtk
 
-    master = browser.GetMasterSequenceNode() if browser is not None else None
+    if browser is None:
+        raise InputError("no recorded session is chosen")
+    master = browser.GetMasterSequenceNode()
     times = np.array(sequence_times_s(browser)) if master is not None else np.zeros(0)
     if master is None or not len(times):
         raise InputError("this sequence browser holds no recording; choose one that FusionNav made")

@@ -24,7 +24,8 @@ SIDE_BY_SIDE, BLENDED, CHECKERBOARD = "side", "blend", "checker"
 MODES = (SIDE_BY_SIDE, BLENDED, CHECKERBOARD)
 RESLICE_PX, RESLICE_HZ = 320, 12.0
 """The volume is cut with at most so many pixels a side and so often: the picture itself comes at full size and rate."""
-OUTLINE_HZ = 5.0
+OUTLINE_PX, OUTLINE_HZ = 180, 15.0
+"""Outlines are followed on at most so many pixels a side: finer than the voxels they come from."""
 PICTURE, CUT, FUSED = "picture", "cut", "fused"
 TITLES = {PICTURE: "Live slice", CUT: "Volume in the live plane", FUSED: "Live slice and volume"}
 CLASSES = {PICTURE: "vtkMRMLScalarVolumeNode", CUT: "vtkMRMLScalarVolumeNode", FUSED: "vtkMRMLVectorVolumeNode"}
@@ -205,8 +206,12 @@ class LiveViews:
         from ..navigation.reslice import outlines
 
         existing = {node.GetName(): node for node in self._nodes("vtkMRMLModelNode", "fusion.outline")}
+        step = max(1, int(np.ceil(max(self.size_px) / OUTLINE_PX)))
+        coarse = np.array(self.ras_from_pixel, float)
+        coarse[:3, :2] *= step
+        size = (max((self.size_px[0] - 1) // step, 1) + 1, max((self.size_px[1] - 1) // step, 1) + 1)
         for name, mask, color in self.structures:
-            lines = outlines(mask, self.ras_from_pixel, self.size_px)
+            lines = outlines(mask, coarse, size)
             node = existing.get(f"{name} on the live slice")
             if node is None:
                 node = self.scene.AddNewNodeByClass("vtkMRMLModelNode", f"{name} on the live slice")
@@ -219,11 +224,8 @@ class LiveViews:
                 display.SetSliceDisplayModeToProjection()
                 self._restrict(node)
                 put_in_folder([node], FOLDER)
-            node.SetAndObservePolyData(polylines([self._to_ras(line) for line in lines]))
-
-    def _to_ras(self, line_px: np.ndarray) -> np.ndarray:
-        matrix = np.asarray(self.ras_from_pixel, float)
-        return np.asarray(line_px, float) @ matrix[:3, :2].T + matrix[:3, 3]
+            placed = [np.asarray(line, float) @ coarse[:3, :2].T + coarse[:3, 3] for line in lines]
+            node.SetAndObservePolyData(polylines(placed))
 
     def remove(self) -> None:
         """Take every node of the live slice out of the scene."""
@@ -246,13 +248,15 @@ def _with_normal(matrix: np.ndarray) -> np.ndarray:
 def polylines(lines: list[np.ndarray]) -> Any:
     """(n, 3) point lists as a vtkPolyData of lines; empty without any."""
     import vtk
+    from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-    points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
-    for line in lines:
-        cells.InsertNextCell(len(line))
-        for point in line:
-            cells.InsertCellPoint(points.InsertNextPoint(*(float(value) for value in point)))
-    mesh = vtk.vtkPolyData()
+    mesh, points, cells = vtk.vtkPolyData(), vtk.vtkPoints(), vtk.vtkCellArray()
+    if lines:
+        starts = np.cumsum([0, *(len(line) for line in lines)])
+        rows = [np.concatenate([[len(line)], np.arange(start, start + len(line))])
+                for line, start in zip(lines, starts[:-1], strict=True)]
+        points.SetData(numpy_to_vtk(np.ascontiguousarray(np.concatenate(lines), np.float32), deep=True))
+        cells.SetCells(len(lines), numpy_to_vtkIdTypeArray(np.concatenate(rows).astype(np.int64), deep=True))
     mesh.SetPoints(points)
     mesh.SetLines(cells)
     return mesh
