@@ -38,7 +38,10 @@ def cl_dice(mask: np.ndarray, truth: np.ndarray) -> float:
 
 
 def centreline_agreement(mask: np.ndarray, truth: np.ndarray, near_px: float = NEAR_PX) -> tuple[float, float]:
-    """(precision, recall): centreline pixels within `near_px` of the other's centreline; 1, 1 for two empty masks, 0, 0 for one."""
+    """(precision, recall): centreline pixels within `near_px` of the other's centreline.
+
+    1, 1 for two empty masks, 0, 0 when only one is empty.
+    """
     a, b = (skeleton_of(m) if m.any() else np.zeros(m.shape, bool) for m in (mask, truth))
     if not a.any() or not b.any():
         return (1.0, 1.0) if a.any() == b.any() else (0.0, 0.0)

@@ -24,7 +24,7 @@ SMOOTH_PX, WINDOW_PX = 1.2, 30.0
 HEALTHY, NARROW = 0.93, 0.85
 """Of the vessel's usual diameter: from the first on it is healthy, below the second narrow."""
 LEAST_HEALTHY, LEAST_LENGTH = 4, 20.0
-REACH_PX = 12.0
+REACH_PX, POINTED_PX = 12.0, 3.0
 LEAST_REFERENCE = 2.5
 """Of the blur's sigma: a thinner vessel has no percent stenosis."""
 SIGMA_FACTOR = 1.5
@@ -202,7 +202,8 @@ def usual_diameter(vessel: Vessel) -> np.ndarray:
 
 def find_stenoses(tree: VesselTree, *, least_percent: float = 30.0, mm_per_px: float | None = None,
                   mm_per_px_sigma: float = 0.0) -> tuple[list[Stenosis], list[dict[str, Any]]]:
-    """(narrow places, the tightest first; refused places with `place_px` and `reason`).
+    """(narrow places, first what is tightest for sure: percent less its standard error; refused places with `place_px`
+    and `reason`).
 
     Args: least_percent of the diameter: a place is listed when it is as tight even one standard error less. An
     empty tree gives ([], []).
@@ -225,7 +226,7 @@ def find_stenoses(tree: VesselTree, *, least_percent: float = 30.0, mm_per_px: f
                 continue
             if one.percent_diameter - one.percent_sigma >= least_percent:
                 found.append(one)
-    return _apart(sorted(found, key=lambda s: -s.percent_diameter)), refused
+    return _apart(sorted(found, key=lambda s: s.percent_sigma - s.percent_diameter)), refused
 
 
 def _apart(found: list[Stenosis]) -> list[Stenosis]:
@@ -257,7 +258,7 @@ def measure_stenosis(tree: VesselTree, place_px: tuple[float, float], *, mm_per_
         raise RefusedError(f"no vessel within {REACH_PX:g} px of column {place[0]:.0f}, row {place[1]:.0f}")
     _, number, at, vessel = best
     near = vessel.usable & (np.abs(vessel.arc_px - vessel.arc_px[at]) <= REACH_PX)
-    if not near.any():
+    if not (near & (np.abs(vessel.arc_px - vessel.arc_px[at]) <= POINTED_PX)).any():
         raise RefusedError("branches meet or cross there, or the vessel ends: no diameter of one vessel can be told")
     index = np.flatnonzero(near)
     tightest = int(index[np.argmin(vessel.diameter_px[index])])

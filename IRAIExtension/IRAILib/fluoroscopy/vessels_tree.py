@@ -150,8 +150,9 @@ def bridged(skeleton: np.ndarray, radius: np.ndarray) -> np.ndarray:
     out = skeleton.copy()
     if not 2 <= len(ends) <= MOST_ENDS:
         return out
-    ways, inner = (np.array(part) for part in zip(*(_way_out(skeleton, end) for end in ends), strict=True))
+    labels: np.ndarray
     labels, _ = ndimage.label(skeleton, structure=EIGHT)  # type: ignore[misc]
+    ways, inner = (np.array(part) for part in zip(*(_way_out(labels, end) for end in ends), strict=True))
     pairs = []
     for i in range(len(ends)):
         for j in range(i + 1, len(ends)):
@@ -171,14 +172,14 @@ def bridged(skeleton: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return out
 
 
-def _way_out(skeleton: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _way_out(labels: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """((2,) unit row, column from the skeleton about an end out of it; (2,) place a little inside).
 
     The last pixels don't count: a thinned mask turns into its corners there.
     """
     row, column = end
     low = max(row - 13, 0), max(column - 13, 0)
-    near = np.argwhere(skeleton[low[0]:row + 14, low[1]:column + 14]) + low
+    near = np.argwhere(labels[low[0]:row + 14, low[1]:column + 14] == labels[row, column]) + low
     away = np.linalg.norm(near - end, axis=1)
     far, inner = near[(away > 8) & (away < 13)], near[(away > 2.5) & (away < 6)]
     inside = inner.mean(0) if len(inner) else end.astype(float)
