@@ -212,6 +212,17 @@ class FusionNavActions(PlanActions, CArmActions):
         write_sequence(pathlib.Path(parameters.saveFile), sequence)
         return len(sequence)
 
+    def reconstructSession(self, parameters, progress=None, cancelled=None):
+        """The chosen session's pictures as a volume, the third one from now on if it is free. Returns what to say."""
+        from IRAILib.scene.fusion_sweep import reconstruct_session
+
+        node, made = reconstruct_session(self.openSession(), parameters.browser, progress=progress,
+                                         cancelled=cancelled)
+        if parameters.volume3 is None:
+            parameters.volume3 = node
+        return (f"{node.GetName()}: {made.frames_used} frames, {made.frames_left_out} left out. Validated on: "
+                f"{made.validated_on}")
+
     # ---- sample, beat, end
 
     def trySample(self, parameters, progress=None, cancelled=None):

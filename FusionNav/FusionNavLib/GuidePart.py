@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from .Parameters import BLEND, BULLSEYE, CHECKER, PATH, PROBE, SIDE, volumesOf
 from .Presenters import LINE_STYLES, STATUS_STYLES, breachLine, guideNeeds, guideRows, sigmaText, statusWord
+from .Runs import Run
 
 TONE_EVERY_S = 1.5
 
@@ -23,6 +24,8 @@ class GuidePart:
         self.ui.recordButton.connect("clicked(bool)", self.onRecord)
         self.ui.stopRecordButton.connect("clicked(bool)", self.onStop)
         self.ui.saveButton.connect("clicked(bool)", self.onSave)
+        self.ui.sweepButton.connect("clicked(bool)", self.onSweep)
+        self.run = Run(owner, self.ui.sweepProgressBar, self.ui.sweepProgressLabel)
         self._updating = False
         self._rows = self._style = self._lineStyle = self._volumes = None
         self._toned = float("-inf")
@@ -43,10 +46,16 @@ class GuidePart:
         self.ui.recordButton.setEnabled(state.connected and state.recording is None)
         self.ui.stopRecordButton.setEnabled(state.recording is not None)
         self.ui.saveButton.setEnabled(parameters.browser is not None)
+        self.ui.sweepButton.setText(_("Cancel") if self.run.running else _("Volume of the session"))
+        self.ui.sweepButton.setEnabled(self.run.running or (parameters.browser is not None and not self.owner.busy))
         text = self.gave if state.recording is None else _("Recording: {n} frames").format(n=state.recording)
         self.owner.say(self.ui.recordNeedsLabel, self.recordProblem)
         self.owner.say(self.ui.recordGaveLabel, text)
         self.sound(parameters, state)
+
+    def note(self, text):
+        """A refusal of record, save or volume: it stays until the next try, which the beat's own problems don't."""
+        self.recordProblem = text
 
     def choose(self, parameters):
         volumes = [node.GetName() for node in volumesOf(parameters)]
@@ -118,6 +127,16 @@ class GuidePart:
                 self.owner.parameters.browser = browser
             self.gave = (_("Recorded: {name}. Play it as a session in step 2.").format(name=browser.GetName())
                          if browser is not None else _("Nothing came while recording: nothing was kept."))
+        self.owner.refresh()
+
+    def onSweep(self):
+        if self.run.running:
+            self.run.cancel()
+            return
+        self.recordProblem = self.gave = ""
+        with self.run, self.owner.attempt(_("The volume could not be made."), part=self):
+            self.gave = self.owner.logic.reconstructSession(self.owner.parameters, self.run.progress,
+                                                            self.run.cancelled)
         self.owner.refresh()
 
     def onSave(self):

@@ -121,7 +121,9 @@ class Panel:
                 self._note(part, str(refusal))
 
     def _note(self, part, text):
-        if part is not None:
+        if hasattr(part, "note"):
+            part.note(text)
+        elif part is not None:
             part.problem = text
         else:
             slicer.util.showStatusMessage(text, 5000)

@@ -50,6 +50,7 @@ class FusionNavParameters:
     marginMm: Annotated[float, WithinRange(0.0, 50.0)] = 5.0
     plan: vtkMRMLMarkupsLineNode
     liveRank: bool = False
+    vertebra: str
     robotHost: str = "127.0.0.1"
     robotPort: Annotated[int, WithinRange(1, 65535)] = 18945
     robotFrame: vtkMRMLLinearTransformNode

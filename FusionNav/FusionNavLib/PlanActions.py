@@ -41,6 +41,25 @@ class PlanActions:
         self.choosePath(parameters, 0)
         return plan
 
+    def planPedicles(self, parameters, progress=None, cancelled=None):
+        """Both ways through the pedicles of the vertebra that is named. Returns rows for a table."""
+        from IRAILib.geometry import InputError
+        from IRAILib.scene import fusion_spine
+
+        name = parameters.vertebra.strip()
+        if not name:
+            raise InputError("name the vertebra first, for example L1")
+        plan = fusion_spine.plan_pedicles(parameters.structures, name, parameters.volume1, progress=progress,
+                                          cancelled=cancelled)
+        parameters.plan = fusion_spine.show_pedicles(plan)[0]
+        return fusion_spine.pedicle_rows(plan)
+
+    def showSkinMap(self):
+        """The skin coloured by where an entry is free. Returns the model's node."""
+        from IRAILib.scene.fusion_spine import show_skin_map
+
+        return show_skin_map(self.planner)
+
     def forgetPlan(self):
         """The scene goes: its proposals go with it."""
         self.planner = None

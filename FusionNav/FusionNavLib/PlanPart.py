@@ -14,6 +14,8 @@ class PlanPart:
     def __init__(self, owner):
         self.owner, self.ui = owner, owner.ui
         self.ui.planButton.connect("clicked(bool)", self.onPlan)
+        self.ui.pedicleButton.connect("clicked(bool)", self.onPedicles)
+        self.ui.skinMapButton.connect("clicked(bool)", self.onSkinMap)
         self.ui.planCancelButton.connect("clicked(bool)", lambda *_args: self.run.cancel())
         self.ui.proposalSelector.connect("currentIndexChanged(int)", self.onProposalChosen)
         self.ui.robotConnectButton.connect("clicked(bool)", self.onRobotConnect)
@@ -28,10 +30,15 @@ class PlanPart:
         self._updating = False
         self._target = None
         self.problem = self.gave = ""
+        self.pedicles = ()
 
     def update(self, parameters, state):
         needs = planNeeds(parameters)
         self.ui.planButton.setEnabled(not needs and not self.owner.busy)
+        idle = not self.owner.busy
+        spine = bool(parameters.vertebra.strip()) and parameters.structures is not None
+        self.ui.pedicleButton.setEnabled(idle and spine)
+        self.ui.skinMapButton.setEnabled(idle and self.owner.logic.planner is not None)
         self.ui.planCancelButton.setEnabled(self.run.running)
         self.showProposals()
         self.owner.say(self.ui.planNeedsLabel, self.problem or (needs if parameters.plan is None else ""))
@@ -67,6 +74,7 @@ class PlanPart:
         self.owner.reveal(self.ui.proposalSelector, bool(paths))
         index = self.ui.proposalSelector.currentIndex
         rows = path_rows(paths[index]) if paths and 0 <= index < len(paths) else []
+        rows = list(self.pedicles) or rows
         if rows != self._rows:
             self._rows = rows
             fillTable(self.ui.pathTable, [_("Quantity"), _("Value")], rows, stretch=1)
@@ -87,9 +95,23 @@ class PlanPart:
 
     def onPlan(self):
         self.problem = self.gave = ""
+        self.pedicles = ()
         with self.run, self.owner.attempt(_("No path was proposed."), part=self):
             plan = self.owner.logic.proposePaths(self.owner.parameters, self.run.progress, self.run.cancelled)
             self.gave = _("{n} paths that differ. Validated on: {on}.").format(n=len(plan.paths), on=plan.validated_on)
+        self.owner.refresh()
+
+    def onPedicles(self):
+        self.problem = self.gave = ""
+        with self.run, self.owner.attempt(_("No way through the pedicles was found."), part=self):
+            self.pedicles = tuple(self.owner.logic.planPedicles(self.owner.parameters, self.run.progress,
+                                                                self.run.cancelled))
+        self.owner.refresh()
+
+    def onSkinMap(self):
+        self.problem = self.gave = ""
+        with self.owner.attempt(_("The skin map can't be shown."), part=self, waitCursor=True):
+            self.owner.logic.showSkinMap()
         self.owner.refresh()
 
     def onProposalChosen(self, index):

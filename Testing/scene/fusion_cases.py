@@ -107,3 +107,11 @@ def corners_ras(matrix: np.ndarray) -> np.ndarray:
     """(4, 3) RAS of a picture's corners."""
     x, y = SIZE[0] - 1.0, SIZE[1] - 1.0
     return np.array([(0, 0, 0), (x, 0, 0), (0, y, 0), (x, y, 0)]) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def point_list(scene, name: str, points: dict):
+    """A point list node of labelled points, RAS mm."""
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    for label, point in points.items():
+        node.AddControlPoint([float(v) for v in point], label)
+    return node

@@ -1,9 +1,8 @@
-"""Registration, calibration, volumes, live views and the robot of FusionNav on real MRML."""
+"""Registration, calibration, volumes and live views of FusionNav on real MRML."""
 
 from __future__ import annotations
 
 import json
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +13,7 @@ from fusion_cases import (
     SIZE,
     calibration,
     corners_ras,
+    point_list,
     ready,
     recording,
     registered,
@@ -43,13 +43,6 @@ from IRAILib.scene.write import volume_to_node
 
 PLACES = {"a": (0.0, 80.0, 30.0), "b": (70.0, 20.0, -30.0), "c": (-60.0, 30.0, 10.0), "d": (10.0, 70.0, -60.0),
           "e": (40.0, 50.0, 40.0)}
-
-
-def point_list(scene, name: str, points: dict) -> object:
-    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
-    for label, point in points.items():
-        node.AddControlPoint([float(v) for v in point], label)
-    return node
 
 
 def touched(noise: dict | None = None) -> dict:
@@ -320,98 +313,3 @@ def test_the_cut_shows_the_volume_that_is_there(scene) -> None:
     inside, rim, outside = cut[50, 50], cut[50, 15], cut[50, 5]
     assert (inside, rim) == (pytest.approx(160, abs=2), pytest.approx(96, abs=2))
     assert outside == 0
-
-
-# ---- robot
-
-
-@pytest.fixture
-def robot():
-    from IRAILib.link.robot.simulator import RobotSimulator
-    from IRAILib.scene.needle_robot import RobotLink
-
-    with RobotSimulator() as simulator:
-        link = RobotLink("127.0.0.1", simulator.port)
-        try:
-            assert link.session.wait(lambda session: link.connected, 15.0)
-            yield link
-        finally:
-            link.close()
-
-
-def body(scene):
-    matrix = np.diag([3.0, 3.0, 3.0, 1.0])
-    matrix[:3, 3] = -90.0
-    grid = Grid((60, 60, 60), matrix)
-    hu = np.where(np.linalg.norm(grid.all_points_ras(), axis=-1) < 75.0, 40, -1000).astype(np.int16)
-    return volume_to_node(Volume(hu, grid, "Body"), scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Body"))
-
-
-def path(scene, entry=(0.0, 75.0, 0.0), target=(0.0, 20.0, 0.0)):
-    line = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "Path")
-    for point in (entry, target):
-        line.AddControlPoint([float(v) for v in point])
-    return line
-
-
-def test_nothing_goes_to_a_robot_that_does_not_know_where_it_stands(scene, robot) -> None:
-    from IRAILib.scene.fusion_robot import prepare_target
-
-    with pytest.raises(RefusedError, match="CalibrationToRAS is not known"):
-        prepare_target(path(scene), body(scene), robot, [])
-
-
-def test_a_path_beside_the_body_is_refused_with_its_reason(scene, robot) -> None:
-    from IRAILib.scene.fusion_robot import prepare_target
-
-    with pytest.raises(RefusedError, match="outside the body"):
-        prepare_target(path(scene, (0.0, 200.0, 0.0), (0.0, 130.0, 0.0)), body(scene), robot, [])
-    with pytest.raises(InputError, match="draw a path"):
-        prepare_target(None, body(scene), robot, [])
-
-
-def test_a_target_is_sent_only_when_the_user_agreed(scene, robot) -> None:
-    """Through the simulated robot's protocol: start, stand, target; then the answer and where the needle is."""
-    from IRAILib.link.robot import Phase
-    from IRAILib.scene import fusion_robot
-    from IRAILib.scene.link_status import set_attribute
-
-    def phase(wanted: Phase) -> None:
-        assert robot.session.wait(lambda session: session.why_not(wanted) is None, 15.0), robot.session.why_not(wanted)
-        robot.session.request(wanted)
-        assert robot.session.wait(lambda session: session.phase is wanted, 15.0), robot.session.last_error
-
-    phase(Phase.START_UP)
-    phase(Phase.CALIBRATION)
-    stands = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Robot stands")
-    set_attribute(stands, "test", "1")
-    fusion_robot.send_frame(stands, robot)
-    assert robot.session.wait(lambda session: session.machine.calibrated, 15.0), robot.session.last_error
-    phase(Phase.PLANNING)
-    phase(Phase.TARGETING)
-    prepared = fusion_robot.prepare_target(path(scene), body(scene), robot, [], registration=registered())
-    assert "55 mm deep" in prepared.question
-    assert "the target is in the body" in prepared.question
-    with pytest.raises(RefusedError, match="not confirmed"):
-        fusion_robot.send_target(prepared, False, robot)
-    assert robot.session.machine.target is None
-    sent = fusion_robot.send_target(prepared, True, robot, registered())
-    np.testing.assert_allclose(sent[:3, 3], (0.0, 20.0, 0.0), atol=1e-6)
-    np.testing.assert_allclose(sent[:3, 2], (0.0, -1.0, 0.0), atol=1e-6)
-    end = time.monotonic() + 15.0
-    while fusion_robot.answered(prepared, robot) is None and not robot.session.last_error:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    check = fusion_robot.answered(prepared, robot)
-    assert check is None or check.text
-
-
-def test_an_obstacle_on_the_path_stops_it(scene, robot) -> None:
-    from IRAILib.scene.fusion_robot import prepare_target
-
-    grid = Grid((20, 20, 20), np.array([[2.0, 0, 0, -19], [0, 2.0, 0, 31], [0, 0, 2.0, -19], [0, 0, 0, 1.0]]))
-    inside = np.zeros((20, 20, 20), bool)
-    inside[7:13, 7:13, 7:13] = True
-    wall = Obstacle("Vessel", signed_distance(Mask(inside, grid)))
-    with pytest.raises(RefusedError, match="of Vessel"):
-        prepare_target(path(scene), body(scene), robot, [wall])

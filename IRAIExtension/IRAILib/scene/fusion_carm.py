@@ -62,7 +62,9 @@ def geometry_for(size_px: tuple[int, int], *, primary_deg: float, secondary_deg:
 
 def geometry_of(node) -> CArmGeometry | None:
     """What a frame's node knows of its projection; None for a plain volume. Raises InputError for a damaged one."""
-    text = node.GetAttribute(GEOMETRY) if node is not None else None
+    if node is None:
+        return None
+    text = node.GetAttribute(GEOMETRY)
     if not text:
         return None
     try:

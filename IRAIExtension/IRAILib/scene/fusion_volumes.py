@@ -35,8 +35,8 @@ def register_volumes(fixed_node, moving_node, *, progress: Progress = None, canc
     if fixed_node is None or moving_node is None or fixed_node is moving_node:
         raise InputError("choose two different volumes: the second is brought into the first")
     before = moving_node.GetParentTransformNode()
-    own = before is not None and before.GetAttribute(ROLE) == ROLE_NAME
-    if own:
+    own = before if before is not None and before.GetAttribute(ROLE) == ROLE_NAME else None
+    if own is not None:
         moving_node.SetAndObserveTransformNodeID(None)
     try:
         fixed, moving = (plain_volume(volume_from_node(node)) for node in (fixed_node, moving_node))
@@ -46,10 +46,10 @@ def register_volumes(fixed_node, moving_node, *, progress: Progress = None, canc
         if not result.accepted:
             raise RefusedError(f"{moving_node.GetName()} was not moved: {result.reason}")
     except BaseException:
-        if own:
-            moving_node.SetAndObserveTransformNodeID(before.GetID())
+        if own is not None:
+            moving_node.SetAndObserveTransformNodeID(own.GetID())
         raise
-    with SceneChange(replaces=[before] if own else []) as change:
+    with SceneChange(replaces=[own]) as change:
         node = change.add("vtkMRMLLinearTransformNode", f"{moving_node.GetName()} to {fixed_node.GetName()}", ROLE_NAME)
         transform_to_node(result.moving_from_fixed, node, fixed_node, moving_node)
         node.SetAttribute(DOCUMENT, json.dumps(result.to_dict()))
