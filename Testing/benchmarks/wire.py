@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 from fluoroscopy_cases import clutter, painted, random_course
 from IRAILib.fluoroscopy.catheter import find_catheter
 from IRAILib.fluoroscopy.wire_ground import random_grounds
-from IRAILib.fluoroscopy.wire_network import WireNetwork, find_wire
+from IRAILib.fluoroscopy.wire_network import WEIGHTS, WireNetwork, find_wire
 from IRAILib.fluoroscopy.wire_simulator import DEVICES, simulate_wire
 from IRAILib.fluoroscopy.wire_train import HELD_OUT_PART, sample_ct
 from IRAILib.geometry import NeedleEstimate
@@ -196,6 +196,8 @@ def speed(count: int = 40) -> list[str]:
 
 def run(data: Path, count: int = 36) -> list[str]:
     """The section's lines."""
+    if not WEIGHTS.is_file():
+        return [f"{WEIGHTS.name} isn't there: train it with `python -m IRAILib.fluoroscopy.wire_train`."]
     sets = {"simulated, sample CT's abdomen (trained on its chest)": simulated(sample_ct(), HELD_OUT_PART, count, SEED),
             "simulated, another patient's chest": simulated(read_volume(data / OTHER_CT), (0.3, 0.7), count, SEED + 9),
             **painters(data, count // 2)}
