@@ -116,6 +116,22 @@ def test_the_distance_to_an_obstacle_is_right():
         assert made.ready == good, clearance
 
 
+def test_thick_slices_come_nearer_than_their_middles():
+    grid = Grid((20, 60, 60), np.array([[0.7, 0, 0, -20], [0, 0.7, 0, -20], [0, 0, 5.0, -10], [0, 0, 0, 1]]))
+    vessel = np.zeros(grid.shape, bool)
+    vessel[6, 20:40, 20:40] = True  # its voxels reach from z = 17.5 to 22.5
+    path = {"entry_mm": (-30.0, 0, 23.0), "target_mm": (30.0, 0, 23.0)}
+    for clearance, good in ((0.4, True), (0.6, False), (2.0, False)):
+        made = plan(**path, obstacles={"vessel": Mask(vessel, grid)}, clearance_mm=clearance)
+        check = next(c for c in made.checks if c.name == "misses vessel")
+        assert check.passed is good, clearance
+        assert "0.5 +/- 1.4 mm" in check.text  # 5 mm over the root of 12
+    sheared = Mask(vessel, Grid(grid.shape, grid.ras_from_ijk @ np.array(
+        [[1, 0, 0.8, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])))
+    with pytest.raises(InputError, match="right angles"):
+        plan(obstacles={"vessel": sheared})
+
+
 def test_the_confirmation_is_of_this_pose_only():
     made = plan()
     with pytest.raises(RefusedError, match="not confirmed"):
@@ -135,7 +151,11 @@ def test_the_confirmation_is_of_this_pose_only():
     with pytest.raises(RefusedError, match="changed"):
         require_confirmed(made, token, moved, CHAIN)
     with pytest.raises(RefusedError, match="old"):
-        require_confirmed(made, token, made.ras_from_needle, (Link("RobotToRAS", 30.0),))
+        require_confirmed(made, token, made.ras_from_needle, (CHAIN[0], Link("RobotToZFrame", 30.0)))
+    with pytest.raises(RefusedError, match="other transforms"):
+        require_confirmed(made, token, made.ras_from_needle, CHAIN[:1])
+    with pytest.raises(RefusedError, match="other transforms"):
+        require_confirmed(made, token, made.ras_from_needle, (Link("RobotToRAS", 0.1),))
     with pytest.raises(RefusedError):
         require_confirmed(made, token, made.ras_from_needle, ())
     with pytest.raises(RefusedError):

@@ -20,13 +20,13 @@ import numpy as np
 from ..geometry import InputError, Mask, RefusedError
 from ..link.robot import pose_difference
 from ..link.robot.protocol import checked_pose
+from .entry_field import BoxObstacle, require_orthogonal
 from .poses import plain
 
 MIN_LENGTH_MM, MAX_LENGTH_MM = 10.0, 250.0
 NEAR_PLAN_MM, NEAR_PLAN_DEG = 0.5, 0.5
 ENTRY_TOLERANCE_MM = 10.0
 MAX_AGE_S = 1.0
-STEP_MM = 0.5
 DEFAULT_LIMITS_MM_DEG = (3.0, 2.0)
 VALIDATED_ON = "analytic poses and the simulated robot of this project; no robot"
 
@@ -217,29 +217,15 @@ def _chain_checks(chain: Sequence[Link], max_age_s: float) -> list[Check]:
 
 
 def _obstacle_check(name: str, mask: Mask, entry, target, clearance_mm: float) -> Check:
-    if not mask.array.any():
+    """By the exact distance to the voxels as boxes: thick slices come nearer than their centres say."""
+    require_orthogonal(mask.grid, name)
+    found = BoxObstacle(mask, name, clearance_mm).clearance(entry, target)
+    if not np.isfinite(found.distance_mm):
         return Check(f"misses {name}", True, f"{name} is empty")
-    count = max(int(np.ceil(np.linalg.norm(target - entry) / STEP_MM)), 1) + 1
-    line = entry + np.linspace(0, 1, count)[:, None] * (target - entry)
-    reach = clearance_mm + 2 * float(mask.spacing_mm.max())
-    near = np.argwhere(mask.array)
-    points = mask.grid.points_ras(near[_close(mask.grid.points_ras(near), line, reach)])
-    if len(points) == 0:
-        return Check(f"misses {name}", True, f"the path misses {name} by more than {clearance_mm:g} mm")
-    from scipy.spatial import cKDTree
-
-    half = 0.5 * float(mask.spacing_mm.min())
-    distance = max(float(cKDTree(points).query(line)[0].min()) - half, 0.0)
-    good = distance > clearance_mm and not (mask.sample(line, order=0) > 0.5).any()
-    return Check(f"misses {name}", bool(good), f"the path misses {name} by {distance:.1f} mm" if good else
-                 f"the path comes within {distance:.1f} mm of {name}; {clearance_mm:g} mm are asked for")
-
-
-def _close(points: np.ndarray, line: np.ndarray, reach: float) -> np.ndarray:
-    """(n,) bool: points within reach of a straight line from its first to its last point."""
-    start, way = line[0], line[-1] - line[0]
-    share = np.clip((points - start) @ way / max(float(way @ way), 1e-12), 0, 1)
-    return np.linalg.norm(points - start - share[:, None] * way, axis=1) <= reach
+    sure = f"{found.distance_mm:.1f} +/- {found.sigma_mm:.1f} mm"
+    good = found.distance_mm > clearance_mm
+    return Check(f"misses {name}", good, f"the path misses {name} by {sure} (voxel size only)" if good else
+                 f"the path comes within {sure} of {name}; {clearance_mm:g} mm are asked for")
 
 
 def reachable_by_robot(plan: RobotPlan, answered_pose: object, *, max_mm: float = 1.0, max_deg: float = 1.0) -> Check:
@@ -270,7 +256,7 @@ def require_confirmed(plan: RobotPlan, token: str, pose: object, chain: Sequence
 
     Args: token: of `confirm`. pose: (4, 4) that will be sent. chain: the transforms as they are now.
     Raises RefusedError: the plan has problems, the token is another plan's, the pose isn't the confirmed one to the
-    last digit, or a transform has been lost or become old since.
+    last digit, the chain isn't made of the transforms it was confirmed with, or one of them is lost or old by now.
     """
     if not plan.ready:
         raise RefusedError(f"not sent: {plan.problems[0]}")
@@ -278,7 +264,10 @@ def require_confirmed(plan: RobotPlan, token: str, pose: object, chain: Sequence
         raise RefusedError("not sent: the confirmation belongs to another plan; confirm this one")
     if not np.array_equal(np.asarray(pose, float), plan.ras_from_needle):
         raise RefusedError("not sent: the pose changed after it was confirmed; confirm it again")
-    lost = [check.text for check in _chain_checks(chain, max_age_s) if check.passed is not True]
+    now = _chain_checks(chain, max_age_s)
+    if not {check.name for check in now} == {c.name for c in plan.checks if c.name.startswith("frame")}:
+        raise RefusedError("not sent: other transforms lead to the robot than when it was confirmed; confirm it again")
+    lost = [check.text for check in now if check.passed is not True]
     if lost:
         raise RefusedError(f"not sent: {lost[0]}")
     return plan.ras_from_needle.copy()
