@@ -256,7 +256,9 @@ def measure_stenosis(tree: VesselTree, place_px: tuple[float, float], *, mm_per_
             best = float(gaps[at]), number, at, vessel
     if best is None or best[0] > REACH_PX:
         raise RefusedError(f"no vessel within {REACH_PX:g} px of column {place[0]:.0f}, row {place[1]:.0f}")
-    _, number, at, vessel = best
+    gap, number, at, vessel = best
+    if gap > POINTED_PX and at in (0, len(vessel.arc_px) - 1):
+        raise RefusedError("the vessel that was found ends before that place; a tight narrowing may have broken it")
     near = vessel.usable & (np.abs(vessel.arc_px - vessel.arc_px[at]) <= REACH_PX)
     if not (near & (np.abs(vessel.arc_px - vessel.arc_px[at]) <= POINTED_PX)).any():
         raise RefusedError("branches meet or cross there, or the vessel ends: no diameter of one vessel can be told")
