@@ -24,7 +24,7 @@ def random_course(rng: np.random.Generator, size_px: int, *, tip: str | None = N
         angle = heading + np.cumsum(np.concatenate([bend, turn]))
         course = start + np.cumsum(np.stack([np.cos(angle), np.sin(angle)], axis=1), axis=0)
         end = course[-1]
-        inside = ((course >= 0) & (course < size_px)).all(axis=1)
+        inside = np.all((course >= 0) & (course < size_px), axis=1)
         left = np.flatnonzero(inside)
         if (end > margin_px).all() and (end < size_px - margin_px).all() and left.size > 50 \
                 and inside[left[0]:].mean() > 0.97:

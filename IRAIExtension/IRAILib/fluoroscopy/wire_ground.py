@@ -76,4 +76,4 @@ def _view(ct: Volume, mu: np.ndarray, middle: np.ndarray, beam: np.ndarray, mm_p
         at[:, 0] = np.clip(at[:, 0], 0.0, last)
         total += ndimage.map_coordinates(mu, at.T, order=1, mode="constant", cval=0.0, prefilter=False)
     line = (total * STEP_MM).reshape(coarse, coarse)
-    return ndimage.zoom(line, size_px / coarse, order=3, mode="nearest", grid_mode=True)[:size_px, :size_px]
+    return np.asarray(ndimage.zoom(line, size_px / coarse, order=3, mode="nearest", grid_mode=True))[:size_px, :size_px]

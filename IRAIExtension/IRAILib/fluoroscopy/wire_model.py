@@ -35,7 +35,8 @@ def build_wire_net() -> Any:
             self.across = nn.ModuleList([nn.Conv2d(widths[n + 1], widths[n], 1) for n in range(4)])
             self.up = nn.ModuleList([conv(widths[n], widths[n]) for n in range(4)])
             self.head = nn.Conv2d(16, 2, 1)
-            nn.init.constant_(self.head.bias, -4.0)
+            if self.head.bias is not None:
+                nn.init.constant_(self.head.bias, -4.0)  # most pixels are neither
 
         def forward(self, frames: Any) -> Any:
             levels = [self.first(frames)]

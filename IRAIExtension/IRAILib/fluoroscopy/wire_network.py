@@ -82,7 +82,7 @@ class WireNetwork:
 
     def _features(self, frame: np.ndarray) -> np.ndarray:
         data = np.ascontiguousarray(frame)
-        key = (data.shape, data.dtype.str, zlib.crc32(data))
+        key = (data.shape, data.dtype.str, zlib.crc32(data.data))
         if key not in self._seen:
             self._seen[key] = features(data)
             while len(self._seen) > STACK + 1:

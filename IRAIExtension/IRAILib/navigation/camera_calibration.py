@@ -70,7 +70,8 @@ class CameraCalibration:
         if matrix.shape != (3, 3) or distortion.shape != (5,) or not np.isfinite([*matrix.ravel(), *distortion]).all() \
                 or min(matrix[0, 0], matrix[1, 1], columns, rows) <= 0:
             raise InputError("camera calibration: the matrix must be 3x3 and the distortion 5 finite numbers")
-        return cls(matrix, distortion, (columns, rows), *numbers, sigma, views, *extent)
+        return cls(matrix, distortion, (columns, rows), numbers[0], numbers[1], sigma, views, extent[0], extent[1],
+                   extent[2])
 
     def project(self, points_camera_mm: np.ndarray) -> np.ndarray:
         """(n, 3) in frame "Camera" (x right, y down, z ahead; mm) to (n, 2) pixels; NaN behind or far outside the
