@@ -46,10 +46,10 @@ class CArmPart:
             widget.setVisible(own and last > 0)
         self.owner.say(ui.verdictLabel, self.verdict)
         ui.verdictLabel.setStyleSheet(LINE_STYLES[GOOD if self.accepted else BAD])
+        self.owner.reveal(ui.carmTable, bool(self.rows))
         if self.rows != self._rows:
             self._rows = self.rows
             fillTable(ui.carmTable, [_("Quantity"), _("Value")], [(_(a), b) for a, b in self.rows], stretch=1)
-        self.owner.reveal(ui.carmTable, bool(self.rows))
         needs = "" if volume or frame else _("Choose the CT in step 1, and an X-ray frame or a run here.")
         self.owner.say(ui.carmNeedsLabel, self.problem or needs)
         self.owner.say(ui.carmGaveLabel, self.gave)

@@ -40,12 +40,12 @@ class CalibratePart:
         self.showChain(state)
 
     def showChain(self, state):
+        self.owner.reveal(self.ui.chainTable, bool(state.rows))
         if state.rows != self._rows:
             self._rows = state.rows
             verdicts = ["good" if row[4] == "OK" else "bad" for row in state.rows]
             fillTable(self.ui.chainTable, [_("From"), _("To"), _("Age"), _("Error"), _("Status")], state.rows, verdicts,
                       stretch=4)
-        self.owner.reveal(self.ui.chainTable, bool(state.rows))
         self.owner.say(self.ui.chainLabel, chainText(state) if state.rows else "")
 
     def fillTools(self, parameters, session):

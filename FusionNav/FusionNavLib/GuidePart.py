@@ -36,10 +36,10 @@ class GuidePart:
         self.choose(parameters)
         self.showStatus(state)
         rows = guideRows(state)
+        self.owner.reveal(self.ui.guideTable, bool(rows))
         if rows != self._rows:
             self._rows = rows
             fillTable(self.ui.guideTable, [_("Quantity"), _("Value")], rows, stretch=1)
-        self.owner.reveal(self.ui.guideTable, bool(rows))
         self.owner.say(self.ui.guideNeedsLabel, self.problem or state.problem or guideNeeds(parameters, state)
                        or self.eyeProblem)
         self.owner.say(self.ui.guideGaveLabel, sigmaText(state))

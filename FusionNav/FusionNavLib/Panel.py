@@ -129,10 +129,10 @@ class Panel:
             slicer.util.showStatusMessage(text, 5000)
 
     def reveal(self, widget, shown):
-        """Show or hide a widget, when that is to change: one that is folded away stays folded."""
-        if self._revealed.get(id(widget)) != shown:
-            self._revealed[id(widget)] = shown
+        """Show a widget when that is to change (one that is folded away stays folded), hide it whenever it is there."""
+        if not shown or self._revealed.get(id(widget)) != shown:
             widget.setVisible(shown)
+        self._revealed[id(widget)] = shown
 
     @staticmethod
     def say(label, text):

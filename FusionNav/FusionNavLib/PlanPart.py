@@ -75,10 +75,10 @@ class PlanPart:
         index = self.ui.proposalSelector.currentIndex
         rows = path_rows(paths[index]) if paths and 0 <= index < len(paths) else []
         rows = list(self.pedicles) or rows
+        self.owner.reveal(self.ui.pathTable, bool(rows))
         if rows != self._rows:
             self._rows = rows
             fillTable(self.ui.pathTable, [_("Quantity"), _("Value")], rows, stretch=1)
-        self.owner.reveal(self.ui.pathTable, bool(rows))
 
     def beat(self, parameters):
         """Rank again when the target has moved since the last beat."""

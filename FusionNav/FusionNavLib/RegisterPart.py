@@ -48,12 +48,12 @@ class RegisterPart:
         from IRAILib.scene.fusion_registration import residual_rows
 
         rows = residual_rows(registration)
+        self.owner.reveal(self.ui.residualTable, bool(rows))
         if rows != self._rows:
             self._rows = rows
             verdicts = ["bad" if "go with" in row[3] else "" for row in rows]
             fillTable(self.ui.residualTable, [_("Landmark"), _("Residual"), _("Left out"), _("Is")], rows, verdicts,
                       stretch=3)
-        self.owner.reveal(self.ui.residualTable, bool(rows))
 
     def onMethodChosen(self, index):
         if not self._updating and self.owner.parameters is not None:

@@ -19,6 +19,7 @@ from ..geometry.projection import angles_of, geometry_from_angles
 from ..jobs import run_job
 from ..navigation.carm import ArmLimits, bulls_eye, progression
 from .changes import ROLE, SceneChange, put_in_folder
+from .fusion_eyes import only_in_green
 from .fusion_views import polylines
 from .nodes import matrix_to_vtk, points_from_markups, volume_from_node
 from .transforms import transform_to_node
@@ -253,6 +254,7 @@ def draw_path_on(frame_node, path: tuple[np.ndarray, np.ndarray] | None, sigma_m
         display.SetLineWidth(3)
         display.SetVisibility2D(True)
         display.SetSliceDisplayModeToProjection()
+        only_in_green(node)
         put_in_folder([node], FOLDER)
     node.SetAndObservePolyData(polylines([to_ras(frame_node, line) for line in lines]))
     return f"The path is foreshortened to {100 * found.foreshortening:.0f} %: 0 % is the bull's eye."

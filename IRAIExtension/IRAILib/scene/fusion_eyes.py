@@ -107,7 +107,8 @@ def eye_camera(eye: str, views: LiveViews, path: tuple[np.ndarray, np.ndarray] |
         deep = matrix[:3, :3] @ ((columns - 1) / 2.0, rows - 1.0, 0.0) + matrix[:3, 3]
         along = (deep - top) / np.linalg.norm(deep - top)
         normal = np.cross(matrix[:3, 0], matrix[:3, 1])
-        return top - 0.8 * BACK_MM * along + 0.25 * BACK_MM * normal / np.linalg.norm(normal), deep, -normal
+        back = 0.65 * BACK_MM * (normal / np.linalg.norm(normal) - along)
+        return top + back, (top + deep) / 2.0, -along
     if path is None:
         return None
     entry, target = path
@@ -212,6 +213,15 @@ def draw_rings(path: tuple[np.ndarray, np.ndarray] | None, scene, color=(1.0, 0.
         put_in_folder([node], "FusionNav")
     node.SetAndObservePolyData(both.GetOutput())
     return node
+
+
+def only_in_green(node) -> None:
+    """What is drawn on an X-ray frame belongs to the green view: projected into the others it would lie anywhere."""
+    slices, _composites = scene_views(node.GetScene())
+    display = node.GetDisplayNode()
+    display.RemoveAllViewNodeIDs()
+    if GREEN in slices:
+        display.AddViewNodeID(slices[GREEN].GetID())
 
 
 def show_frame(frame_node) -> None:

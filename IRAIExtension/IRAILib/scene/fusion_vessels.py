@@ -11,6 +11,7 @@ from ..geometry import InputError
 from ..jobs import run_job
 from .changes import ROLE, SceneChange, put_in_folder
 from .fusion_carm import FOLDER, GEOMETRY, POSE, _with_role, to_ras, write_frame
+from .fusion_eyes import only_in_green
 from .fusion_views import polylines
 
 DSA_ROLE, MINIP_ROLE, VESSEL_ROLE = "fusion.dsa", "fusion.minip", "fusion.vessels"
@@ -106,6 +107,7 @@ def show_vessels(frame_node, found) -> Any:
         display.SetColor(0.95, 0.35, 0.30)
         display.SetVisibility2D(True)
         display.SetSliceDisplayModeToProjection()
+        only_in_green(node)
         if widths:
             display.SetActiveScalar("Diameter_px", vtk.vtkAssignAttribute.POINT_DATA)
             display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileViridis.txt")
