@@ -112,6 +112,15 @@ def test_the_bulls_eye_is_seen_from_the_entry() -> None:
     np.testing.assert_allclose(matrix[:3, 0], (0.0, 0.0, -1.0), atol=1e-9)
 
 
+@pytest.mark.parametrize("target", [(40.0, 10.0, 4.0), (70.0, 39.0, 50.0), (84.0, 10.0, -3.0), (60.0, 60.0, -40.0)])
+def test_the_bulls_eye_is_at_right_angles_to_any_path(target) -> None:
+    entry = np.array([84.0, 37.0, -3.3])
+    matrix = bulls_eye_plane(entry, np.array(target))
+    axis = (np.array(target) - entry) / np.linalg.norm(np.array(target) - entry)
+    np.testing.assert_allclose(matrix[:3, 2], -axis, atol=1e-9)
+    np.testing.assert_allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3), atol=1e-9)
+
+
 def test_the_path_lies_in_both_path_planes_and_runs_down() -> None:
     entry, target = np.array([60.0, 40.0, -10.0]), np.array([20.0, 5.0, 15.0])
     for matrix in path_planes(entry, target):

@@ -74,6 +74,9 @@ def panel(host, work: Path, name: str, opened: set[str]) -> None:
 
     for step in STEPS:
         getattr(host.ui, f"{step}CollapsibleButton").setCollapsed(step not in opened)
+    for _ in range(15):  # unfolded, a section shows what was shown before: the next beats put it right
+        host.process()
+        time.sleep(0.02)
     compress(host.picture(work / f"{name}.png", PANEL_WIDTH), f"fusion_panel_{name}.png")
 
 
@@ -111,7 +114,7 @@ def modes(host, work: Path) -> None:
         views._cut_s = float("-inf")
         images = session.live.images
         until(host, lambda images=images: session.live.images > images + 1, "a picture")
-        matrix, width = fusion_eyes.live_plane(views.ras_from_pixel, views.size_px)
+        matrix, width = fusion_eyes.live_plane(*views.planes[part])
         with SliceView("Axial", VIEW, letters=False) as view:
             view.show(views.node(part))
             fusion_eyes.place(view.node, matrix, width)
@@ -151,7 +154,7 @@ def eyes(host, work: Path) -> None:
         fusion_eyes.place(live.node, matrix, width)
         live.node.SetSliceVisible(True)
         live.image()
-        view.look_from(eye - at, up).target(at, 75.0)
+        view.look_from(eye - at, up).target(at, 58.0)
         save(np.asarray(view.image())[..., :3], work, "fusion_threed")
 
 

@@ -52,7 +52,7 @@ def bulls_eye_plane(entry: np.ndarray, target: np.ndarray, depth_point: np.ndarr
     if depth_point is not None:
         foot = entry + ((np.asarray(depth_point, float) - entry) @ axis) * axis
     up = np.array([0.0, 1.0, 0.0]) if abs(axis[1]) < 0.8 else np.array([0.0, 0.0, 1.0])
-    return plane(np.cross(axis, up), up, foot)
+    return plane(np.cross(axis, up), up - (up @ axis) * axis, foot)
 
 
 def path_planes(entry: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,13 +130,12 @@ def show_eye(eye: str, views: LiveViews, path, tip: np.ndarray | None, slice_nod
         raise InputError(f"there is no view '{eye}'; one of {', '.join(EYES)}")
     problem = ""
     if views.ras_from_pixel is not None:
-        slice_to_ras, width = live_plane(views.ras_from_pixel, views.size_px)
         side = views.mode == SIDE_BY_SIDE or views.volume is None
         for name, part in ((RED, PICTURE if side else FUSED), (YELLOW, CUT)):
             if name in slice_nodes:
-                place(slice_nodes[name], slice_to_ras, width)
-                node = views.node(part)
-                _background(composites.get(name), node if node.GetImageData() is not None else views.node(PICTURE))
+                shown = part if part in views.planes else PICTURE
+                place(slice_nodes[name], *live_plane(*views.planes[shown]))
+                _background(composites.get(name), views.node(shown))
     else:
         problem = "no live picture"
     if eye != PROBES_EYE:

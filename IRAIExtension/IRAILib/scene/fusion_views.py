@@ -46,6 +46,7 @@ class LiveViews:
         self.tool = NeedleView(scene, "FusionNav tool")
         self.ras_from_pixel: np.ndarray | None = None
         self.size_px = (0, 0)
+        self.planes: dict[str, tuple[np.ndarray, tuple[int, int]]] = {}
         self.dimmed, self.why = True, "nothing has come yet"
         self._volume_id, self._volume = None, None
         self._cut_s = self._drawn_s = float("-inf")
@@ -154,6 +155,7 @@ class LiveViews:
         import slicer
 
         node = self.node(part)
+        self.planes[part] = np.array(matrix, float), (pixels.shape[1], pixels.shape[0])
         was = node.StartModify()
         try:
             node.SetIJKToRASMatrix(matrix_to_vtk(_with_normal(matrix)))
@@ -229,6 +231,7 @@ class LiveViews:
 
     def remove(self) -> None:
         """Take every node of the live slice out of the scene."""
+        self.planes.clear()
         for part in TITLES:
             for node in self._nodes(CLASSES[part], f"fusion.{part}"):
                 remove_node(node)
