@@ -232,6 +232,12 @@ def test_hostile_input():
     far[1, :3, 3] = 1e9
     with pytest.raises(RefusedError, match="too large"):
         reconstruct(frames, far)
+    far[1, :3, 3] = (0, 0, 2e6)  # a thin column: few voxels, but a wide rim of them when its holes are closed
+    with pytest.raises(RefusedError, match="too large"):
+        reconstruct(frames, far)
+    far[2] = np.nan
+    with pytest.raises(InputError, match="matrix 2"):  # as the frames are counted, those left out too
+        reconstruct(frames, far, valid=[False, True, True])
     with pytest.raises(RefusedError, match="grid"):
         reconstruct(frames, poses, grid=Grid((4, 4, 4), np.eye(4)))
     with pytest.raises(CancelledError):
@@ -308,3 +314,31 @@ def test_the_command_puts_pixels_where_the_probe_was(tmp_path, orientation):
     document = json.loads((tmp_path / "done.json").read_text())
     assert document["frames_left_out"] == 1
     assert any("left out" in note for note in document["notes"])
+
+
+@pytest.mark.parametrize("held", ["ImageToProbe", "ImageToReference", "header"])
+def test_the_calibration_asked_for_stands_for_the_recorded_one(tmp_path, held, capsys):
+    """Pixels of 0.5 mm by --image-to-probe, of 0.2 mm by the recording: 20 columns are 9.5 mm wide."""
+    poses = np.tile(np.eye(4), (4, 1, 1))
+    poses[:, 2, 3] = np.arange(4)
+    recorded = poses @ np.diag([0.2, 0.2, 0.2, 1.0])
+    transforms = {"ProbeToReference": poses}
+    if held != "header":
+        transforms[held] = recorded if held == "ImageToReference" else np.tile(np.diag([0.2, 0.2, 0.2, 1.0]), (4, 1, 1))
+    header = {"ImageToProbeTransform": "0.2 0 0 0 0 0.2 0 0 0 0 0.2 0 0 0 0 1"} if held == "header" else {}
+    path, out = tmp_path / "sweep.igs.mha", tmp_path / "volume.nrrd"
+
+    def made(*more: str) -> int:
+        write_sequence(path, TrackedSequence(np.full((4, 10, 20), 9, np.uint8), np.arange(4) * 0.1, transforms,
+                                             {name: ["OK"] * 4 for name in transforms}, header=header))
+        return main(["fusion", "reconstruct", str(path), "--out", str(out), *more])
+
+    half = "0.5 0 0 0 0 0.5 0 0 0 0 0.5 0 0 0 0 1"
+    assert made() == 0
+    assert read_volume(out).grid.shape[::-1][:2] == (9, 5)
+    assert made("--image-to-probe", half) == 0
+    assert read_volume(out).grid.shape[::-1][:2] == (20, 10)
+    assert made("--lag", "0.05") == (2 if held == "ImageToReference" else 0)
+    assert "ImageToReference: poses" in capsys.readouterr().err or held != "ImageToReference"
+    del transforms["ProbeToReference"]
+    assert made("--image-to-probe", half) == 2  # never without the calibration that was asked for

@@ -13,10 +13,11 @@ from ..images import replacing
 from . import fusion_inputs as inputs
 
 DESCRIPTION = """Puts the frames of SEQ (.igs.mha, .igs.nrrd, .seq.nrrd) where the tracker says they were. Where the
-pixels are in the probe's frame comes from --config (a PLUS configuration), from --image-to-probe (the JSON of `irai
-fusion calibrate nwire|pointer`, or 16 numbers), or from the recording. A JSON that doesn't hold for these images
-(other size, scale, depth, preset) is refused. With --config what isn't given here is taken from its
-VolumeReconstruction. The volume's axes are those of the frame that --transform ends in, taken as RAS.
+pixels are in the probe's frame comes from --image-to-probe (the JSON of `irai fusion calibrate nwire|pointer`, or 16
+numbers), which stands for whatever else says it, or from the recording, or from --config (a PLUS configuration). A
+JSON that doesn't hold for these images (other size, scale, depth, preset) is refused. With --config what isn't given
+here is taken from its VolumeReconstruction. The volume's axes are those of the frame that --transform ends in, taken
+as RAS.
 Exit status: 0 done, 2 bad input, 3 refused."""
 
 
@@ -88,10 +89,10 @@ def _job(arguments: argparse.Namespace) -> tuple[dict, list[str]]:
     if sequence.frames is None:
         raise InputError(f"{arguments.source}: holds no images")
     size_px = (sequence.frames.shape[2], sequence.frames.shape[1])
-    static, notes, orientation = _static(arguments, sequence)
+    static, given, notes, orientation = _static(arguments, sequence)
     if sequence.orientation[:2] not in ("XX", orientation):
         sequence = sequence.oriented(orientation)
-    poses, valid = _poses(arguments, sequence, static)
+    poses, valid = _poses(arguments, sequence, static, given)
     valid &= sequence.image_valid()
     frames = np.asarray(sequence.frames)
     if frames.ndim == 4:
@@ -118,8 +119,9 @@ def _job(arguments: argparse.Namespace) -> tuple[dict, list[str]]:
             "compounding": compounding, "region_px": region, "fill_holes": fill}, notes
 
 
-def _static(arguments, sequence) -> tuple[dict[str, np.ndarray], list[str], str]:
-    """(transforms that hold for all frames, notes, orientation of the image that they hold for)."""
+def _static(arguments, sequence) -> tuple[dict[str, np.ndarray], str | None, list[str], str]:
+    """(transforms that hold for all frames, name of the one that --image-to-probe gave, notes, orientation of the
+    image that they hold for)."""
     from ..link.replay_frames import read_plus_config
 
     static: dict[str, np.ndarray] = {}
@@ -129,13 +131,13 @@ def _static(arguments, sequence) -> tuple[dict[str, np.ndarray], list[str], str]
     if arguments.config:
         static |= read_plus_config(arguments.config)
     if arguments.image_to_probe is None:
-        return static, [], "MF"
+        return static, None, [], "MF"
     if not arguments.image_to_probe.lower().endswith(".json"):
-        return static | {"ImageToProbe": _matrix(arguments.image_to_probe)}, [], "MF"
+        return static | {"ImageToProbe": _matrix(arguments.image_to_probe)}, "ImageToProbe", [], "MF"
     return _calibrated(arguments, sequence, static)
 
 
-def _calibrated(arguments, sequence, static) -> tuple[dict[str, np.ndarray], list[str], str]:
+def _calibrated(arguments, sequence, static) -> tuple[dict[str, np.ndarray], str, list[str], str]:
     from ..images.markups import parse_json, read_text
     from ..navigation.probe import ProbeCalibration
 
@@ -154,7 +156,7 @@ def _calibrated(arguments, sequence, static) -> tuple[dict[str, np.ndarray], lis
         depth_mm=arguments.depth_mm, preset=arguments.preset, orientation=letters)
     notes = [f"the calibration could not be compared with the images in: {', '.join(unknown)}"] if unknown else []
     name = f"{calibration.image}To{calibration.probe}"
-    return static | {name: calibration.probe_from_image}, notes, calibration.orientation[:2]
+    return static | {name: calibration.probe_from_image}, name, notes, calibration.orientation[:2]
 
 
 def _matrix(text: str) -> np.ndarray:
@@ -169,24 +171,38 @@ def _matrix(text: str) -> np.ndarray:
     return checked_matrix(numbers, "--image-to-probe")
 
 
-def _poses(arguments, sequence, static) -> tuple[np.ndarray, np.ndarray]:
-    """((n, 4, 4), (n,) bool) of --transform, the tracker's clock set right."""
+def _poses(arguments, sequence, static, given: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """((n, 4, 4), (n,) bool) of --transform, the tracker's clock set right; `given` replaces recorded calibrations."""
     from ..link.replay_frames import find_chain
-    from ..navigation.pairing import interpolate_poses
     from ..navigation.plus_files import chained
 
-    transforms, valid = dict(sequence.transforms), {name: sequence.valid(name) for name in sequence.transforms}
+    transforms = dict(sequence.transforms)
+    if given is not None:
+        image = given.split("To")[0] + "To"
+        transforms = {name: poses for name, poses in transforms.items() if not name.startswith(image)}
+    valid = {name: sequence.valid(name) for name in transforms}
     chain = find_chain(arguments.transform, [*transforms, *(name for name in static if name not in transforms)])
-    if chain is None:
+    used = [] if chain is None else [name for name, _ in chain.steps]
+    if chain is None or (given is not None and given not in used):
         known = ", ".join(sorted({*transforms, *static})) or "none"
         raise InputError(f"{arguments.source}: {arguments.transform} doesn't follow from the transforms at hand "
-                         f"({known}); give --config XML or --image-to-probe JSON, or another --transform")
+                         f"({known}){' and --image-to-probe' if given else ''}; give --config XML or --image-to-probe "
+                         "JSON, or another --transform")
     if arguments.lag:
         if not sequence.timed:
             raise InputError(f"{arguments.source}: has no time stamps; --lag can't be used")
-        for name, _ in chain.steps:
-            if name in transforms:
-                moved, good = interpolate_poses(sequence.time_s, transforms[name], sequence.time_s, valid[name],
-                                                lag_s=arguments.lag)
-                transforms[name], valid[name] = np.where(good[:, None, None], moved, np.eye(4)), good
+        for name in used:
+            known = transforms[name][valid[name]] if name in transforms else np.empty((0, 4, 4))
+            if len(known) and np.ptp(known, axis=0).max() > 0:
+                transforms[name], valid[name] = _later(arguments, sequence.time_s, name, transforms[name], valid[name])
     return chained(arguments.transform, len(sequence), transforms, valid, static)
+
+
+def _later(arguments, time_s, name: str, poses: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from ..navigation.pairing import interpolate_poses
+
+    try:
+        moved, good = interpolate_poses(time_s, poses, time_s, valid, lag_s=arguments.lag)
+    except InputError as error:
+        raise InputError(f"{arguments.source}: --lag needs the tools' own poses; {name}: {error}") from error
+    return np.where(good[:, None, None], moved, np.eye(4)), good

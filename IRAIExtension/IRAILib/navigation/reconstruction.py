@@ -10,6 +10,7 @@ import numpy as np
 
 from ..geometry import CancelledError, Grid, InputError, Mask, RefusedError, Volume
 from . import paste
+from .holes import REACH
 from .holes import fill_holes as close_holes
 from .paste_running import RunningTarget, paste_running
 from .poses import plain
@@ -76,7 +77,8 @@ class Reconstructor:
         if interpolation not in INTERPOLATIONS or compounding not in COMPOUNDINGS:
             raise InputError(f"{interpolation} with {compounding} can't be reconstructed; one of "
                              f"{', '.join(INTERPOLATIONS)} with one of {', '.join(COMPOUNDINGS)} can")
-        if np.prod([float(n + 1) for n in grid.shape]) > MAX_VOXELS:
+        # holes are closed in a volume with a rim as wide as they may be, which is most of one with a short side
+        if np.prod([float(n + 2 * REACH + 2) for n in grid.shape]) > MAX_VOXELS:
             raise RefusedError(f"a volume of {' x '.join(str(n) for n in grid.shape[::-1])} voxels is too large; take "
                                "a larger spacing or a smaller region, and check that no pose is far off")
         self.grid, self.interpolation, self.compounding = grid, interpolation, compounding
@@ -154,8 +156,8 @@ def reconstruct(frames: object, ras_from_image: object, *, valid: object = None,
         valid: (n,) bool; frames without a pose are left out. grid: of the result; default: round all pixels of the
             region, along the axes of RAS, voxels of spacing_mm (one number or three).
         Others as `Reconstructor`. progress: called with (share, text). cancelled: True ends the work.
-    Raises InputError: no frames, shapes, matrices; RefusedError: no frame with a pose, a volume that can't be held,
-    poses so far apart that the frames fill next to nothing; CancelledError.
+    Raises InputError: no frames, shapes, matrices; RefusedError: no frame with a pose, a volume that can't be held
+    (a pose far off makes one), no pixel in the grid; CancelledError.
     Source: pixels are distributed over voxels and holes filled as in PLUS (Lasso 2014).
     """
     stack, poses = np.asarray(frames), np.asarray(ras_from_image, float)
@@ -168,7 +170,7 @@ def reconstruct(frames: object, ras_from_image: object, *, valid: object = None,
     numbers = np.nonzero(good)[0]
     if len(numbers) == 0:
         raise RefusedError("no frame has a pose; check that the tracker saw the probe and the reference")
-    poses = check_image_matrices(poses[numbers])
+    poses = check_image_matrices(np.where(good[:, None, None], poses, np.eye(4)))[numbers]
     region, _ = region_of(region_px, stack.shape[1:])
     if grid is None:
         grid = grid_round(poses, region, spacing_mm)
