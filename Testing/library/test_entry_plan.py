@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from entry_cases import ball, body_ct, brute_distance, oblique_grid
+from entry_cases import ball, body_ct, brute_distance, crosses, oblique_grid
 from IRAILib.geometry import CancelledError, EmptyMaskError, Grid, InputError, Mask, RefusedError, Volume
 from IRAILib.navigation.entry_cost import EntryOptions, pareto
 from IRAILib.navigation.entry_kinds import is_target, kind_of
@@ -209,3 +211,22 @@ def test_names_say_what_they_are(name, kind) -> None:
     assert kind_of(name) == kind
     assert not is_target(name)
     assert is_target("Liver Tumour")
+
+
+def test_what_lies_on_the_skin_is_in_the_way_where_the_path_really_enters() -> None:
+    """Drains on the skin, too thin for the coarse body; their far side must not be crossed, and the needle is short."""
+    grid = oblique_grid((24, 110, 110), np.array([1.5, 1.5, 4.0]))
+    local = (np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
+             - (np.array(grid.shape) - 1) / 2.0) * grid.spacing_kji_mm
+    beyond = np.hypot(local[..., 2], local[..., 1]) - 60.0
+    around = np.degrees(np.arctan2(local[..., 1], local[..., 2]))
+    tube = (beyond > 0) & (beyond <= 6.5) & (np.abs((around + 7) % 14 - 7) < 2.5)
+    ct = Volume(np.where((beyond <= 0) | tube, 30.0, -1000.0).astype(np.float32), grid, "drains")
+    far_side = Mask(tube & (beyond > 4.0), grid, "drain")
+    options = EntryOptions(top=60, apart_deg=3, apart_mm=3, length_weight=0, room_weight=0, skin_weight=0)
+    plan = plan_entries(ct, TARGET, {"drain": Obstacle(far_side, 0.0)}, options=options)
+    assert len(plan.paths) > 20
+    assert not any(crosses(far_side, np.array(path.entry_ras), TARGET) for path in plan.paths)
+    short = plan_entries(ct, TARGET, {}, options=replace(options, max_length_mm=60.0))
+    assert len(short.paths) > 20
+    assert max(path.length_mm for path in short.paths) <= 60.0

@@ -100,11 +100,11 @@ class EntryPlanner:
         costs = soft_costs(measures, room, self.options)
         total = np.sum(list(costs.values()), axis=0)
         state, reason = self._reasons(state, measures, place)
-        chosen, clearances = self._choose(target, points, state, total, reason)
+        chosen, entries, clearances = self._choose(target, points, state, total, reason)
         total = np.where(state == FORBIDDEN, np.nan, total)
         names = (*self.field.names, *OTHER_REASONS)
         skin_map = SkinMap(points, normals, state, total, reason, names)
-        paths = self._paths(target, points, measures, costs, chosen, clearances)
+        paths = self._paths(target, entries, measures, costs, chosen, clearances)
         refused = None if paths else _why_not(skin_map, self.options)
         return EntryPlan(paths, skin_map, _triple(target), refused,
                          {"preparation": self.seconds, "target": time.perf_counter() - began})
@@ -132,7 +132,7 @@ class EntryPlanner:
             raise RefusedError(f"{name}: is {measures.length_mm[0]:.0f} mm long, or leaves the body on its way")
         room = np.array([found[0].distance_mm - found[0].margin_mm if found else np.inf])
         costs = soft_costs(measures, room, self.options)
-        return self._paths(target, points, measures, costs, [0], {0: found})[0]
+        return self._paths(target, {0: entry}, measures, costs, [0], {0: found})[0]
 
     def _checked(self, target_ras) -> np.ndarray:
         target = np.asarray(target_ras, float)
@@ -198,13 +198,16 @@ class EntryPlanner:
         best = (distance - margins[label[nearest]]).argmin(axis=1)
         return label[nearest[np.arange(len(places)), best]]
 
-    def _choose(self, target, points, state, total, reason) -> tuple[list[int], dict[int, list[Clearance]]]:
-        """Best paths that differ; those the field couldn't decide are measured exactly, in the order of cost."""
+    def _choose(self, target, points, state, total, reason
+                ) -> tuple[list[int], dict[int, np.ndarray], dict[int, list[Clearance]]]:
+        """Best paths that differ, in the order of cost, where each really enters the skin, and its exact clearances
+        from there (a coarse skin point may lie some mm deeper, behind what lies on the skin)."""
         order = np.flatnonzero(state < FORBIDDEN)
         order = order[np.argsort(total[order], kind="stable")]
         unit = (points - target) / np.linalg.norm(points - target, axis=1)[:, None]
         cosine = np.cos(np.radians(self.options.apart_deg))
         chosen: list[int] = []
+        entries: dict[int, np.ndarray] = {}
         clearances: dict[int, list[Clearance]] = {}
         checks = 0
         for n in order:
@@ -212,22 +215,26 @@ class EntryPlanner:
                        for c in chosen)
             if near:
                 continue
-            found = self.check(points[n], target, stop_at_first=True)
+            entry = self._on_skin(points[n], target)
+            found = self.check(entry, target, stop_at_first=True)
             checks += 1
-            if all(c.free for c in found):
+            if np.linalg.norm(entry - target) > self.options.max_length_mm:
+                state[n], reason[n] = FORBIDDEN, len(self.field.names)
+            elif all(c.free for c in found):
                 state[n], reason[n] = FREE, -1
+                entries[int(n)] = entry
                 clearances[int(n)] = sorted(found, key=lambda c: c.distance_mm - c.margin_mm)
                 chosen.append(int(n))
             else:
                 state[n], reason[n] = FORBIDDEN, self.field.names.index(found[0].name)
             if len(chosen) >= self.options.top or checks >= MOST_EXACT_CHECKS:
                 break
-        return chosen, clearances
+        return chosen, entries, clearances
 
-    def _paths(self, target, points, m: Measures, costs, chosen, clearances) -> tuple[EntryPath, ...]:
+    def _paths(self, target, entries, m: Measures, costs, chosen, clearances) -> tuple[EntryPath, ...]:
         out = []
         for n in chosen:
-            entry = self._on_skin(points[n], target)
+            entry = entries[n]
             out.append(EntryPath(
                 _triple(entry), _triple(target), float(sum(c[n] for c in costs.values())),
                 {name: float(c[n]) for name, c in costs.items()}, float(np.linalg.norm(entry - target)),
