@@ -49,6 +49,14 @@ class CArmActions:
         parameters.xray = node
         return notes
 
+    def takeLiveFrame(self, parameters):
+        """The newest frame that a C-arm sent over the link becomes the X-ray frame. Returns its node's name."""
+        from IRAILib.scene import fusion_carm
+
+        pose = fusion_carm.isocentre_pose(fusion_carm.isocentre_of(parameters.isocentre, parameters.volume1))
+        parameters.xray = fusion_carm.take_live(self.openSession().xray, pose)
+        return parameters.xray.GetName()
+
     def showFrame(self, parameters, number):
         """Another frame of the run, and of its subtraction, in the same nodes."""
         import numpy as np

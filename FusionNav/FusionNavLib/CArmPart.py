@@ -11,6 +11,7 @@ class CArmPart:
     def __init__(self, owner):
         self.owner, self.ui = owner, owner.ui
         self.ui.loadRunButton.connect("clicked(bool)", self.onLoad)
+        self.ui.takeFrameButton.connect("clicked(bool)", self.onTake)
         self.ui.bullsEyeAnglesButton.connect("clicked(bool)", self.onAngles)
         self.ui.drrButton.connect("clicked(bool)", self.onDrr)
         self.ui.xrayRegisterButton.connect("clicked(bool)", self.onRegister)
@@ -31,6 +32,7 @@ class CArmPart:
         run = self.owner.logic.xrayRun
         own = run is not None and frame and parameters.xray.GetID() == run[0]
         ui.loadRunButton.setEnabled(idle and str(parameters.xrayFile or ".") != ".")
+        ui.takeFrameButton.setEnabled(idle and state.connected)
         ui.bullsEyeAnglesButton.setEnabled(idle and parameters.plan is not None)
         ui.drrButton.setEnabled(idle and volume)
         ui.xrayRegisterButton.setEnabled(idle and volume and frame)
@@ -62,6 +64,13 @@ class CArmPart:
         self.begin()
         with self.owner.attempt(_("The run could not be loaded."), part=self, waitCursor=True):
             self.gave = "\n".join(self.owner.logic.loadRun(self.owner.parameters))
+        self.owner.refresh()
+
+    def onTake(self):
+        self.begin()
+        with self.owner.attempt(_("The C-arm's frame could not be taken."), part=self):
+            self.gave = self.owner.logic.takeLiveFrame(self.owner.parameters)
+            self.show(self.owner.parameters.xray)
         self.owner.refresh()
 
     def onAngles(self):

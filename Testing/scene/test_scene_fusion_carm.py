@@ -216,3 +216,47 @@ def test_the_volume_is_handed_over_in_world_coordinates(scene, ct) -> None:
     np.testing.assert_allclose(volume_from_node(ct).grid.centre_ras, CENTRE + (25.0, 0.0, 0.0), atol=1e-6)
     np.testing.assert_allclose(fusion_carm.isocentre_of(None, ct), CENTRE + (25.0, 0.0, 0.0), atol=1e-6)
     assert points_from_markups(None).shape == (0, 3)
+
+
+def test_a_c_arms_frame_comes_over_the_link_with_its_geometry(scene) -> None:
+    """By its messages over a real socket; it is no ultrasound picture, and without geometry it is refused in words."""
+    import time
+
+    from IRAILib.link.carm import carm_messages
+    from IRAILib.link.messages import Image
+    from IRAILib.link.server import LinkServer
+    from IRAILib.scene.fusion_session import FusionSession
+    from IRAILib.scene.link_store import LinkSettings
+
+    geometry = fusion_carm.geometry_for((60, 40), **PLACE)
+    pixels = np.arange(2400, dtype=np.uint16).reshape(40, 60)
+    session, server = FusionSession(), LinkServer(0).start()
+
+    def until(send, condition) -> None:
+        end = time.monotonic() + 20.0
+        while not condition():
+            assert time.monotonic() < end
+            send()
+            session.pump()
+            time.sleep(0.02)
+
+    def frames() -> None:
+        for message in carm_messages(pixels, geometry, {}, time_s=time.time(), v2=False):
+            server.send(message)
+
+    try:
+        with pytest.raises(InputError, match="no frame of a C-arm"):
+            fusion_carm.take_live(session.xray, np.eye(4))
+        session.connect(LinkSettings(name="FusionNav", port=server.port))
+        until(frames, lambda: session.xray is not None and session.xray.geometry is not None)
+        node = fusion_carm.take_live(session.xray, fusion_carm.isocentre_pose(CENTRE))
+        np.testing.assert_allclose(fusion_carm.geometry_of(node).source_mm, geometry.source_mm, atol=0.01)
+        assert node.GetName() == "Live X-ray LAO 30° CAU 12°"
+        assert session.live.frame is None
+        until(lambda: server.send(Image(pixels[None], device="Fluoro_Detector", time_s=time.time() + 5.0)),
+              lambda: session.xray.geometry is None)
+        with pytest.raises(InputError, match="C-arm"):
+            fusion_carm.take_live(session.xray, np.eye(4))
+    finally:
+        session.close()
+        server.close()

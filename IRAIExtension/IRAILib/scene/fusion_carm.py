@@ -143,6 +143,22 @@ def load_run(path: str | Path, table_from_ras: np.ndarray, frame: int = 0) -> tu
     return node, run, notes
 
 
+def take_live(frame, table_from_ras: np.ndarray, before: Any = None) -> Any:
+    """The newest frame that a C-arm sent (link.carm.CArmFrame), as a node with its geometry; `before` is replaced.
+
+    Raises InputError when none came, or the one that came says too little of its geometry (then in its own words).
+    """
+    if frame is None:
+        raise InputError("no frame of a C-arm has come over the link (IMAGE Fluoro_Detector, see Docs/OpenIGTLink.md)")
+    if frame.geometry is None:
+        raise InputError(frame.reason)
+    pixels = np.array(frame.image.array[0])
+    pixels = pixels if pixels.ndim == 2 else pixels[..., 0]
+    name = f"Live X-ray {angle_text(*angles_of(frame.geometry.center_mm - frame.geometry.source_mm))}"
+    return add_frame(name, pixels.astype(pixels.dtype.newbyteorder("="), copy=False), frame.geometry, table_from_ras,
+                     replaces=before if before is not None and before.GetAttribute(ROLE) == FRAME_ROLE else None)
+
+
 def compute_drr(volume_node, geometry: CArmGeometry, table_from_ras: np.ndarray, *, progress: Progress = None,
                 cancelled: Cancelled = None) -> Any:
     """The radiograph that a geometry would see of the CT, as a node. The one of before is replaced.

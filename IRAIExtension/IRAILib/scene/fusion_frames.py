@@ -22,6 +22,7 @@ FRESH_S = 0.5
 DEPTH_FIELDS, PRESET_FIELDS = ("DepthMm", "Depth", "UsDepth"), ("Preset", "UsPreset")
 KEPT, KEEP_EVERY_S = 24, 0.2
 """So many pictures, so far apart, are kept for a refinement of the registration."""
+CARM = "Fluoro"
 SENDER = "as the sender says; its error is not known here"
 
 
@@ -115,6 +116,8 @@ class LiveInput:
     def _image(self, message: Image) -> None:
         if message.array.ndim not in (3, 4) or message.array.shape[0] != 1:
             return  # a volume is no live picture
+        if message.device.startswith(CARM):
+            return  # a C-arm's frame is for step 6
         self._last = message
         self.images += 1
         now = self.clock()

@@ -43,8 +43,8 @@ def check_sample(parameters, logic) -> float:
     _require(len(errors) >= MIN_PICTURES, f"only {len(errors)} live slices; {session.views.why or session.problem}")
     _require(max(errors) <= SLICE_MM, f"the live slice is off by {max(errors):.1f} mm")
     _require(bool(tips) and max(tips) <= TIP_MM, "the needle is not where it was simulated")
+    _wait(logic, lambda: session.state().guidance.distance_mm is not None, "no distance to the path's target")
     state = session.state()
-    _require(state.guidance.distance_mm is not None, "no distance to the path's target")
     _require(state.tre_mm is not None and state.tre_mm <= TRE_MM, "no believable registration error on screen")
     return max(errors)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry import InputError, LinearTransform, NeedleEstimate, NeedleStatus
+from ..link.carm import CArmFrame, CArmReceiver
 from ..navigation.live_tre import LiveTre
 from .fusion_chain import ChainLink, ChainState, chain_rows, chain_state
 from .fusion_frames import FRESH_S, IMAGE, LiveFrame, LiveInput
@@ -77,6 +78,8 @@ class FusionSession:
         self.collecting = False
         self.collected: list[tuple[float, np.ndarray]] = []
         self._collected_s = -1.0
+        self.carm = CArmReceiver()
+        self.xray: CArmFrame | None = None
 
     # ---- link
 
@@ -85,7 +88,7 @@ class FusionSession:
         self.disconnect()
         bridge = connect(replace(settings, use_slicer=False), self.scene, clock=self.clock)
         assert isinstance(bridge, LinkBridge)
-        bridge.listeners.append(self.live.take)
+        bridge.listeners += [self.live.take, self._take_xray]
         self.live.known.clear()
         self.bridge = bridge
 
@@ -126,6 +129,8 @@ class FusionSession:
         if server is not None:
             server.close()
         self.live.clear()
+        self.carm.disconnect()
+        self.xray = None
         self.history.clear()
         if self.views is not None:
             self.views.dim("the connection is gone")
@@ -134,6 +139,10 @@ class FusionSession:
     def connected(self) -> bool:
         """Whether a peer is there now."""
         return self.bridge is not None and self.bridge.connected
+
+    def _take_xray(self, message: Any) -> None:
+        """A listener of the bridge: the newest frame of a C-arm, with its geometry or why there is none."""
+        self.xray = self.carm.update(message) or self.xray
 
     # ---- the beat
 
