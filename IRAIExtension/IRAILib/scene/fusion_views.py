@@ -22,9 +22,9 @@ from .nodes import matrix_to_vtk, volume_from_node
 FOLDER = "FusionNav"
 SIDE_BY_SIDE, BLENDED, CHECKERBOARD = "side", "blend", "checker"
 MODES = (SIDE_BY_SIDE, BLENDED, CHECKERBOARD)
-RESLICE_PX, RESLICE_HZ = 320, 12.0
+RESLICE_PX, RESLICE_HZ = 320, 15.0
 """The volume is cut with at most so many pixels a side and so often: the picture itself comes at full size and rate."""
-OUTLINE_PX, OUTLINE_HZ = 180, 15.0
+OUTLINE_PX = 180
 """Outlines are followed on at most so many pixels a side: finer than the voxels they come from."""
 PICTURE, CUT, FUSED = "picture", "cut", "fused"
 TITLES = {PICTURE: "Live slice", CUT: "Volume in the live plane", FUSED: "Live slice and volume"}
@@ -49,21 +49,20 @@ class LiveViews:
         self.planes: dict[str, tuple[np.ndarray, tuple[int, int]]] = {}
         self.dimmed, self.why = True, "nothing has come yet"
         self._volume_id, self._volume = None, None
-        self._cut_s = self._drawn_s = float("-inf")
+        self._cut_s = float("-inf")
         self._outline_views: list[str] = []
 
     # ---- what is shown
 
     def show(self, pixels: np.ndarray, ras_from_pixel: np.ndarray) -> None:
-        """A picture (rows, columns) where it lies; the volume and the structures follow at their own rates."""
+        """A picture (rows, columns) where it lies; the volume and the structures follow at their own rate."""
         now = self.clock()
         self.ras_from_pixel, self.size_px = np.asarray(ras_from_pixel, float), (pixels.shape[1], pixels.shape[0])
         self._write(PICTURE, pixels, self.ras_from_pixel)
-        if self.volume is not None and now - self._cut_s >= 1.0 / RESLICE_HZ:
+        if self.dimmed or now - self._cut_s >= 1.0 / RESLICE_HZ:  # together, so that outlines and volume are of one instant
             self._cut_s = now
-            self._fuse(pixels)
-        if now - self._drawn_s >= 1.0 / OUTLINE_HZ:
-            self._drawn_s = now
+            if self.volume is not None:
+                self._fuse(pixels)
             self._draw_structures()
         if self.dimmed:
             self.dimmed, self.why = False, ""
@@ -111,7 +110,7 @@ class LiveViews:
             remove_node(node)
         self.structures = [(entry.name, Mask(entry.distance.array < 0.0, entry.distance.grid, entry.name), entry.color)
                            for entry in obstacles]
-        self._drawn_s = float("-inf")
+        self._cut_s = float("-inf")
 
     # ---- the pictures
 
