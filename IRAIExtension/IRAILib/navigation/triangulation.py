@@ -84,8 +84,9 @@ def triangulate(geometries: Sequence[CArmGeometry], pixels: Sequence[np.ndarray]
 
     Args:
         pixels: for each view (n, 2) (column, row), the same points in the same order; NaN where a view misses one.
-        pixel_sd: of a point's place in the image, in pixels. geometry_mm: SD of where the beam truly is at the patient,
-            e.g. of the arm's calibration; added to every direction.
+        pixel_sd: of a point's place in the image, in pixels. geometry_mm: SD of where a view's beam truly is at the
+            patient, on its own in each view and direction (the arm's bending, calibration): at a small angle between
+            the views it makes the depth as uncertain as the pixels do.
         max_epipolar_px: refuse beyond that distance; from pixel_sd and geometry_mm if None.
 
     Raises: InputError for fewer than two views or shapes that differ; RefusedError when the views are too close to each
@@ -243,7 +244,9 @@ def _point(geometries: Sequence[CArmGeometry], pixels: np.ndarray, rays: np.ndar
         if np.linalg.norm(step) < 1e-9:
             break
     residual, jacobian = _reprojection(geometries, pixels, point)
-    covariance = np.linalg.inv(jacobian.T @ jacobian) * pixel_sd**2 + np.eye(3) * geometry_mm**2
+    sd = np.repeat([math.hypot(pixel_sd, geometry_mm / _mm_per_px(g, point)) for g in geometries], 2)
+    inverse = np.linalg.pinv(jacobian)
+    covariance = inverse @ np.diag(sd**2) @ inverse.T
     return point, covariance, float(np.sqrt(np.mean(residual**2)))
 
 
