@@ -91,7 +91,7 @@ def test_a_narrow_pedicle_is_refused_on_its_side_only() -> None:
 def test_a_cut_vertebra_says_so() -> None:
     _, masks, centres = paint_spine(NAMES)
     grid = masks["L2"].grid
-    first = int(np.rint(grid.indices_kji(centres["L2"] + [0, 0, 5.0])[0, 0]))
+    first = int(np.rint(grid.indices_kji(centres["L2"] + [0, 0, 8.5])[0, 0]))
     cut = {name: mask.crop((first, 0, 0), (mask.array.shape[0] - first, *mask.array.shape[1:]))
            for name, mask in masks.items()}
     labels = read_labels(cut)
@@ -99,6 +99,11 @@ def test_a_cut_vertebra_says_so() -> None:
     plan = plan_vertebra(labels, "L2")
     assert plan.paths == ()
     assert all("cut by the scan" in reason for reason in plan.refused.values())
+    first -= 3  # 3.75 mm more: there is room, and the scan's edge is a wall like the cortex
+    more = {name: mask.crop((first, 0, 0), (mask.array.shape[0] - first, *mask.array.shape[1:]))
+            for name, mask in masks.items()}
+    for path in plan_vertebra(read_labels(more), "L2").paths:
+        assert any("cut by the scan" in warning for warning in path.warnings)
 
 
 def test_a_mask_without_an_arch_is_refused() -> None:

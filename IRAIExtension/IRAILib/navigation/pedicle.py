@@ -144,8 +144,7 @@ class _Side:
         which = np.tile(np.arange(len(tips)), len(gates))
         clear = self._clear(start, stop)
         unit = (stop - start) / np.linalg.norm(stop - start, axis=1)[:, None]
-        score = np.minimum(clear, 4.0) - 0.02 * np.abs(stop[:, 0] * self.sign - 5.0) - 1.5 * np.abs(unit[:, 2])
-        score[unit[:, 1] < 0.7] = -np.inf
+        score = self._score(clear, stop, unit)
         order = np.argsort(-score, kind="stable")[:150]
         best, chosen = -np.inf, None
         for n in order:
@@ -154,12 +153,33 @@ class _Side:
                 continue
             value = score[n] - 0.04 * bone
             if value > best:
-                best, chosen = value, (stop[n], entry, bone, share[which[n]])
+                best, chosen = value, (start[n], stop[n], share[which[n]])
         if chosen is None:
             raise RefusedError(f"{self.where}: no straight way from the rear cortex through the pedicle; "
                                "check the mask")
-        stop_mm, entry_mm, bone_mm, deep = chosen
-        return self._finish(stop_mm, entry_mm, bone_mm, float(deep), width, ct)
+        gate_mm, stop_mm, deep = chosen
+        return self._finish(*self._refined(gate_mm, stop_mm), float(deep), width, ct)
+
+    def _score(self, clear: np.ndarray, stop: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        score = np.minimum(clear, 4.0) - 0.02 * np.abs(stop[:, 0] * self.sign - 5.0) - 1.5 * np.abs(unit[:, 2])
+        score[unit[:, 1] < 0.7] = -np.inf
+        return score
+
+    def _refined(self, gate: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both ends shifted within their planes, in smaller and smaller steps, to where the way has more room."""
+        shifts = np.stack(np.meshgrid(*[(-1.0, 0.0, 1.0)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+        for step in (0.8, 0.8, 0.4, 0.4, 0.2):
+            starts, stops = np.tile(gate, (len(shifts), 1)), np.tile(stop, (len(shifts), 1))
+            starts[:, [0, 2]] += step * shifts[:, :2]
+            stops[:, [0, 2]] += step * shifts[:, 2:]
+            unit = (stops - starts) / np.linalg.norm(stops - starts, axis=1)[:, None]
+            score = self._score(self._clear(starts, stops), stops, unit)
+            score[self._depth_at(stops) <= self.options.needle_radius_mm + 2.0] = -np.inf
+            here = len(shifts) // 2
+            best = int(score.argmax())
+            if score[best] > score[here] and self._entry(starts[best], -unit[best])[0] is not None:
+                gate, stop = starts[best], stops[best]
+        return gate, stop
 
     def _gates(self) -> tuple[np.ndarray, float]:
         """Points in the pedicle at the canal's level, and its narrowest inscribed width."""
@@ -242,12 +262,14 @@ class _Side:
         behind = (bone | self.frame.holds(self.frame.others, points))[leaves[0]:]
         return points[leaves[0] - 1], float(behind.sum() * 0.4)
 
-    def _finish(self, tip: np.ndarray, entry: np.ndarray, other_bone: float, share: float, width: float,
+    def _finish(self, gate: np.ndarray, tip: np.ndarray, share: float, width: float,
                 ct: Volume | None) -> PediclePath:
         frame, options = self.frame, self.options
-        unit = (tip - entry) / np.linalg.norm(tip - entry)
+        unit = (tip - gate) / np.linalg.norm(tip - gate)
+        other_bone = self._entry(gate, -unit)[1]
         rear = tip - unit * ((tip[1] + SECTION_MM) / unit[1])
-        ends = frame.ras(np.stack([rear, entry, tip]))
+        ends = frame.ras(np.stack([rear, rear, tip]))
+        ends[1] = last_inside(frame.vertebra.mask, ends[0], ends[0] - ends[2])
         outside = _outside(frame.vertebra.mask)
         clearance = BoxObstacle(outside, "cortex", options.least_clearance_mm,
                                 options.needle_radius_mm).clearance(ends[0], ends[2])
@@ -261,12 +283,14 @@ class _Side:
         if clearance.distance_mm < 2.0 * sigma:
             warnings.append(f"the clearance of {clearance.distance_mm:.1f} mm is less than twice its uncertainty "
                             f"({sigma:.1f} mm): check the wall in the image")
+        if frame.vertebra.cut:
+            warnings.append("the vertebra is cut by the scan: what lies beyond its edge isn't known")
         if other_bone > 2.0:
             warnings.append(f"{other_bone:.0f} mm of other bone lie before the entry")
         return PediclePath(
             self.side, _skin_point(ct, ends[1], -d), _triple(ends[1]), _triple(ends[2]), clearance,
             self._towards(clearance), sigma, self._canal_mm(ends[0], ends[2]), width,
-            float(np.linalg.norm(tip - entry)), float(share), other_bone,
+            float(np.linalg.norm(ends[2] - ends[1])), float(share), other_bone,
             math.degrees(math.atan2(-unit[0] * self.sign, unit[1])), math.degrees(math.asin(unit[2])),
             beam_angles(d), progression_angles(d), tuple(warnings))
 
@@ -301,6 +325,28 @@ def progression_angles(direction_ras: np.ndarray) -> tuple[float, float]:
     unit = np.asarray(direction_ras, float) / np.linalg.norm(direction_ras)
     left = np.array([-1.0, 0.0, 0.0])
     return beam_angles(left - (left @ unit) * unit)
+
+
+def last_inside(mask: Mask, start_ras: np.ndarray, direction_ras: np.ndarray) -> np.ndarray:
+    """(3,) RAS mm: how far one can go from a point in a direction without a voxel that isn't the mask's; exact, every
+    voxel that the way meets is asked. `start_ras` itself where that isn't in the mask."""
+    ijk_from_ras = mask.grid.ijk_from_ras
+    start = ijk_from_ras[:3, :3] @ np.asarray(start_ras, float) + ijk_from_ras[:3, 3] + 0.5
+    unit = np.asarray(direction_ras, float) / np.linalg.norm(direction_ras)
+    along = ijk_from_ras[:3, :3] @ unit
+    shape = np.array(mask.array.shape[::-1])
+    steps = [np.array([0.0, BEHIND_MM])]
+    for axis in range(3):
+        if abs(along[axis]) > 1e-9:
+            walls = (np.arange(shape[axis] + 1) - start[axis]) / along[axis]
+            steps.append(walls[(walls > 0) & (walls < BEHIND_MM)])
+    ways = np.unique(np.concatenate(steps))
+    cells = np.floor(start + (0.5 * (ways[1:] + ways[:-1]))[:, None] * along).astype(int)
+    held = ((cells >= 0) & (cells < shape)).all(axis=1)
+    cells = np.clip(cells, 0, shape - 1)
+    held &= mask.array[cells[:, 2], cells[:, 1], cells[:, 0]] != 0
+    first = int(np.argmin(held)) if not held.all() else len(held)
+    return np.asarray(start_ras, float) + max(0.0, ways[first] - 1e-3) * unit
 
 
 def _outside(mask: Mask) -> Mask:
