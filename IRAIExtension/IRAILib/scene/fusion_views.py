@@ -59,7 +59,7 @@ class LiveViews:
         now = self.clock()
         self.ras_from_pixel, self.size_px = np.asarray(ras_from_pixel, float), (pixels.shape[1], pixels.shape[0])
         self._write(PICTURE, pixels, self.ras_from_pixel)
-        if self.dimmed or now - self._cut_s >= 1.0 / RESLICE_HZ:  # together, so that outlines and volume are of one instant
+        if self.dimmed or now - self._cut_s >= 1.0 / RESLICE_HZ:  # outlines and cut together: both of one instant
             self._cut_s = now
             if self.volume is not None:
                 self._fuse(pixels)
