@@ -110,6 +110,16 @@ def test_from_the_side_the_table_is_not_in_the_way():
     assert side.skin.points_mm[np.argmax(side.dose_mgy)][0] > 160, "the tube stands where the detector isn't"
 
 
+def test_an_oblique_beam_beside_the_table_is_not_weakened_by_it():
+    """LAO 75: the tube is 84 mm below the table's top, and its beam crosses that height 0.4 m beside the patient."""
+    skin = elliptic_skin(step_mm=2.0)
+    bare = skin_dose([beam(75)], skin, DoseFactors(table=1.0))
+    assert skin_dose([beam(75)], skin).peak_mgy == pytest.approx(bare.peak_mgy)
+    assert skin_dose([beam(75)], skin, DoseFactors(table_width_mm=2000.0)).peak_mgy < 0.6 * bare.peak_mgy
+    with pytest.raises(InputError, match="wide"):
+        DoseFactors(table_width_mm=-1.0)
+
+
 def test_beams_add_up_only_where_they_overlap():
     skin = elliptic_skin()
     one, other = skin_dose([beam(30, 100)], skin), skin_dose([beam(-30, 100)], skin)

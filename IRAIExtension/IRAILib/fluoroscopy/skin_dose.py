@@ -29,12 +29,14 @@ class DoseFactors:
     """Factors, and their relative standard uncertainties.
 
     backscatter: 1.3, it grows with field and kV. table: transmission of table and pad for a beam at right angles, 0.8;
-    measure yours. f_factor: soft tissue to air, 1.06. kerma_uncertainty: the display's limit.
+    measure yours. table_width_mm: a beam that passes beside the table isn't weakened by it; measure yours. f_factor:
+    soft tissue to air, 1.06. kerma_uncertainty: the display's limit.
     """
 
     backscatter: float = 1.3
     table: float = 0.8
     f_factor: float = 1.06
+    table_width_mm: float = 450.0
     kerma_uncertainty: float = 0.35
     backscatter_uncertainty: float = 0.1
     table_uncertainty: float = 0.1
@@ -44,6 +46,8 @@ class DoseFactors:
         if not (1.0 <= self.backscatter <= 2.0 and 0.3 <= self.table <= 1.0 and 0.8 <= self.f_factor <= 1.3):
             raise InputError("skin dose: backscatter must lie in 1 to 2, table transmission in 0.3 to 1, f in 0.8 to "
                              "1.3")
+        if not 0.0 <= self.table_width_mm <= 2000.0:
+            raise InputError(f"skin dose: a table {self.table_width_mm:g} mm wide; 0 to 2000 mm can be")
 
     @property
     def uncertainty(self) -> float:
@@ -53,6 +57,7 @@ class DoseFactors:
 
     def to_dict(self) -> dict[str, Any]:
         return {"backscatter": self.backscatter, "table": self.table, "f_factor": self.f_factor,
+                "table_width_mm": self.table_width_mm,
                 "relative_uncertainty": round(self.uncertainty, 3), "source": SOURCE_TEXT}
 
 
@@ -181,9 +186,14 @@ def _one(exposure: Exposure, skin: Skin, factors: DoseFactors) -> np.ndarray:
     hit &= before_detector
     dose = np.zeros(len(points))
     table_y = skin.table_y_mm + exposure.shift_mm[1]
-    below = geometry.source_mm[1] < table_y - 1e-6
     slope = np.abs(away[hit, 1]) / distance[hit]
-    through = factors.table ** (1.0 / np.maximum(slope, 0.2)) if below else 1.0
+    through: Any = 1.0
+    if geometry.source_mm[1] < table_y - 1e-6:
+        # the beam may pass beside the table, which stands under the patient's middle
+        middle = 0.5 * (points[:, 0].min() + points[:, 0].max())
+        share = (table_y - geometry.source_mm[1]) / np.maximum(away[hit, 1], 1e-9)
+        beside = np.abs(geometry.source_mm[0] + share * away[hit, 0] - middle) > factors.table_width_mm / 2
+        through = np.where(beside, 1.0, factors.table ** (1.0 / np.maximum(slope, 0.2)))
     dose[hit] = exposure.kerma_mgy * (exposure.reference_mm / distance[hit]) ** 2 * factors.backscatter \
         * factors.f_factor * through
     return dose
