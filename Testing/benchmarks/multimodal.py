@@ -1,4 +1,4 @@
-"""CT, MR and PET of two patients: known poses recovered, what is refused, and plain SimpleITK on the same starts."""
+"""CT, MR and PET of two patients: known poses undone, what is refused, and plain SimpleITK on the same starts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,36 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 
 from IRAILib.registration.multimodal import register_multimodal
-from multimodal_cases import CASES, PAIRS, distances, known_pose, lesion, moved_by, plain_simpleitk, scan
+from multimodal_cases import (
+    CASES,
+    PAIRS,
+    distances,
+    gtv,
+    known_pose,
+    lesion,
+    mask_reference,
+    moved_by,
+    plain_simpleitk,
+    scan,
+    skin_distance_mm,
+    skins,
+)
 
-SEED = 2026
-STARTS = 15
-"""Of each of the two patients: 30 a pair of modalities."""
-SUCCESS_MM = 2.0
+SEED = 2027
+STARTS = 5
+"""Of each pair of each patient: 30 in all."""
+SUCCESS_MM, FALSE_MM = 2.0, 4.0
+INTRODUCTION = (
+    "A known pose (up to 20 mm and 15 degrees about the tumour) is put on one image of a patient; errors are "
+    "means over the GTV. 'masks': from the rigid map that lays one image's GTV mask on the other's. The masks "
+    "were drawn once and carried over by the data's authors, so they are a reference of their own accuracy: see "
+    "the skin below. 'repeat': within 2 mm of what the same method finds from the header's alignment (no "
+    "reference needed). false: accepted and more than 4 mm off the masks. Ours with the GTV as target (it says "
+    "where the uncertainty counts; the whole body is matched). Plain: SimpleITK's Mattes information, three "
+    "levels, same starts. s: seconds of one core.")
+HEAD = ("| pair | patient | starts | within 2 mm of masks | within 4 mm | accepted | false | off masks, median / worst "
+        "accepted mm | repeat | plain within 2 mm | within 4 mm | plain off masks, median mm | plain repeat | header "
+        "off masks mm | s ours / plain |")
 
 
 def one(data: Path, case: str, pair: tuple[str, str], number: int) -> dict:
@@ -29,13 +53,13 @@ def one(data: Path, case: str, pair: tuple[str, str], number: int) -> dict:
     pose = np.eye(4) if number == 0 else known_pose(rng, points.mean(axis=0))
     away, back = moved_by(moving, pose), np.linalg.inv(pose)
     began = time.process_time()
-    ours = register_multimodal(fixed, away)
+    ours = register_multimodal(fixed, away, target=gtv(data, case, pair[0]))
     middle = time.process_time()
     plain = plain_simpleitk(fixed, away)
     return {"case": case, "pair": list(pair), "number": number,
             "start_mm": float(distances(pose, np.eye(4), points).mean()), "accepted": ours.accepted,
             "reason": ours.reason, "sigma_mm": ours.sigma_mm, "opinion_mm": ours.opinion_mm, "rival": ours.rival,
-            "seconds": middle - began, "plain_seconds": time.process_time() - middle,
+            "inside": ours.inside, "seconds": middle - began, "plain_seconds": time.process_time() - middle,
             "ours": (back @ ours.moving_from_fixed.matrix).tolist(), "plain": (back @ plain).tolist()}
 
 
@@ -57,41 +81,52 @@ def study(data: Path, starts: int = STARTS, log: Path | None = None) -> list[dic
 
 def summary(data: Path, done: list[dict]) -> list[str]:
     """The table and what it says."""
-    lines = ["A known pose (up to 20 mm and 15 degrees about the lesion) is put on one image of a patient; errors are "
-             "means over the GTV. The given alignments are no truth to 2 mm: CT-PET of STS_019 is off by two whole "
-             "slices and three unlike measures put STS_025's 5 mm away, so the error is the distance from what the "
-             "same method finds from the given alignment ('from given' says how far that lies from it). 'false': "
-             "accepted and more than 2 mm off. Plain: SimpleITK's Mattes information, three levels, same starts. "
-             "s: seconds of one core.", "",
-             "| pair | patient | starts | within 2 mm | accepted | accepted within 2 mm | false | median / worst "
-             "accepted mm | from given mm | plain within 2 mm | plain from given mm | s ours / plain |",
-             "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines = [INTRODUCTION, "", HEAD, "|" + "---|" * 15]
+    total = np.zeros(9, int)
     for pair in PAIRS:
         for case in CASES:
             rows = [d for d in done if d["case"] == case and tuple(d["pair"]) == pair]
-            zero = [d for d in rows if d["number"] == 0]
-            rows = [d for d in rows if d["number"] > 0]
+            zero, rows = [d for d in rows if d["number"] == 0], [d for d in rows if d["number"] > 0]
             if zero and rows:
-                name = "-".join(pair).replace("_T1", "")
-                lines.append(f"| {name} | {case} | {_row(data, case, pair, zero[0], rows)} |")
-    lines += ["", *_closure(data, done)]
+                text, counts = _row(data, case, pair, zero[0], rows)
+                total += counts
+                lines.append(f"| {'-'.join(pair).replace('_T1', '')} | {case} | {text} |")
+    lines.append("| all | both | {} | {} | {} | {} | {} | | {} | {} | {} | | {} | | |".format(*total))
+    return [*lines, "", *_skin(data, done), *_closure(data, done)]
+
+
+def _row(data: Path, case: str, pair: tuple[str, str], zero: dict, rows: list[dict]) -> tuple[str, np.ndarray]:
+    points, reference = lesion(data, case, pair[0]), mask_reference(data, case, pair)[0]
+
+    def off(name: str, place: np.ndarray) -> np.ndarray:
+        return np.array([distances(np.array(d[name]), place, points).mean() for d in rows])
+
+    ours, plain = off("ours", reference), off("plain", reference)
+    again = [int((off(name, np.array(zero[name])) <= SUCCESS_MM).sum()) for name in ("ours", "plain")]
+    accepted = np.array([d["accepted"] for d in rows])
+    worst = f"{ours[accepted].max():.1f}" if accepted.any() else "-"
+    counts = np.array([len(rows), (ours <= SUCCESS_MM).sum(), (ours <= FALSE_MM).sum(), accepted.sum(),
+                       (accepted & (ours > FALSE_MM)).sum(), again[0], (plain <= SUCCESS_MM).sum(),
+                       (plain <= FALSE_MM).sum(), again[1]])
+    header = distances(reference, np.eye(4), points).mean()
+    seconds = [float(np.median([d[name] for d in rows])) for name in ("seconds", "plain_seconds")]
+    cells = [*counts[:5], f"{np.median(ours):.1f} / {worst}", *counts[5:8], f"{np.median(plain):.1f}", counts[8],
+             f"{header:.1f}", f"{seconds[0]:.0f} / {seconds[1]:.0f}"]
+    return " | ".join(str(cell) for cell in cells), counts
+
+
+def _skin(data: Path, done: list[dict]) -> list[str]:
+    """A witness that no similarity of images had a part in: do the skins meet round the tumour?"""
+    lines = []
+    for case in CASES:
+        zero = [d for d in done if d["case"] == case and d["pair"] == ["CT", "MR_T1"] and d["number"] == 0]
+        if zero:
+            surfaces, points = skins(data, case), lesion(data, case, "CT")
+            places = {"header": np.eye(4), "GTV masks": mask_reference(data, case, ("CT", "MR_T1"))[0],
+                      "ours": np.array(zero[0]["ours"]), "plain": np.array(zero[0]["plain"])}
+            text = ", ".join(f"{name} {skin_distance_mm(surfaces, m, points):.1f}" for name, m in places.items())
+            lines.append(f"{case}, CT-MR: mean distance of the skins within 40 mm of the GTV, mm: {text}.")
     return lines
-
-
-def _row(data: Path, case: str, pair: tuple[str, str], zero: dict, rows: list[dict]) -> str:
-    points = lesion(data, case, pair[0])
-
-    def off(name: str) -> np.ndarray:
-        return np.array([distances(np.array(d[name]), np.array(zero[name]), points).mean() for d in rows])
-
-    ours, plain, accepted = off("ours"), off("plain"), np.array([d["accepted"] for d in rows])
-    good = ours <= SUCCESS_MM
-    spread = f"{np.median(ours[accepted]):.2f} / {ours[accepted].max():.2f}" if accepted.any() else "-"
-    given = [distances(np.array(zero[name]), np.eye(4), points).mean() for name in ("ours", "plain")]
-    taken = "accepted" if zero["accepted"] else "refused"
-    return (f"{len(rows)} | {good.sum()} | {accepted.sum()} | {(good & accepted).sum()} | {(accepted & ~good).sum()} | "
-            f"{spread} | {given[0]:.1f} ({taken}) | {(plain <= SUCCESS_MM).sum()} | {given[1]:.1f} | "
-            f"{np.median([d['seconds'] for d in rows]):.0f} / {np.median([d['plain_seconds'] for d in rows]):.0f}")
 
 
 def _closure(data: Path, done: list[dict]) -> list[str]:

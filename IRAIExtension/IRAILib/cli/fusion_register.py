@@ -32,7 +32,11 @@ def add_step(commands) -> None:
     parser.add_argument("--method", choices=METHODS, default="auto",
                         help="mutual: mutual information; mind: self-similarity refines it; auto: mutual information, "
                              "self-similarity where torch is installed only to check it")
-    parser.add_argument("--fixed-mask", type=Path, metavar="MASK", help="tissue to match in the fixed image")
+    parser.add_argument("--target", type=Path, metavar="MASK",
+                        help="(on FIXED) where the result will be used: the uncertainty is stated, and the second "
+                             "measure asked, there; the whole body is still matched")
+    parser.add_argument("--fixed-mask", type=Path, metavar="MASK", help="tissue to match in the fixed image, "
+                        "an organ rather than a lesion: little tissue determines no place")
     parser.add_argument("--moving-mask", type=Path, metavar="MASK", help="tissue to match in the moving image")
     parser.add_argument("--shift", type=float, default=30.0, metavar="MM", help="how far to search (default 30 mm)")
     parser.add_argument("--turn", type=float, default=22.0, metavar="DEG",
@@ -56,7 +60,7 @@ def run_register(arguments: argparse.Namespace) -> int:
     given: dict[str, Any] = {"fixed": fixed, "moving": moving, "options": options,
                              "init": None if arguments.init is None else read_pose(arguments.init)}
     for name, path, image in (("fixed_mask", arguments.fixed_mask, fixed),
-                              ("moving_mask", arguments.moving_mask, moving)):
+                              ("moving_mask", arguments.moving_mask, moving), ("target", arguments.target, fixed)):
         given[name] = None if path is None else read_mask(path, reference=image)
     result = run_job("IRAILib.registration.multimodal:register_multimodal", given,
                      progress=terminal_progress("registration"), timeout_s=arguments.timeout)

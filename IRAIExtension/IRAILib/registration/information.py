@@ -11,6 +11,7 @@ from .inputs import distance_at, smoothed_onto
 
 BINS = 24
 BODY_RIM_MM = 10.0
+DEEP_MM = 7.0
 QUANTILES = 65
 RANK_SHARE = 0.6
 FEWEST_PAIRS = 200
@@ -21,13 +22,15 @@ class Side:
     """One image at one resolution, its values as fractional bins.
 
     bins: (k, j, i) float32 volume, 0 to BINS - 1. seen: (k, j, i) bool, False in padding. drawn: (n, 3) points, RAS
-    mm, in and near the body. blocks: (n,) number of the block of tissue each point lies in. whole: all is seen.
+    mm, in and near the body. blocks: (n,) number of the block of tissue each point lies in. deep: (n,) bool, DEEP_MM
+    and more below the body's outline. whole: all is seen.
     """
 
     bins: Volume
     seen: np.ndarray
     drawn: np.ndarray
     blocks: np.ndarray
+    deep: np.ndarray
     whole: bool = False
 
     def at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,21 +83,32 @@ def level(volume: Volume, pad: np.ndarray, spacing_mm: float, mask: Mask | None,
     array = smoothed_onto(Volume(filled, volume.grid), grid)
     seen = Volume((~pad).astype(np.float32), volume.grid).sample(grid.all_points_ras().reshape(-1, 3), outside=1.0)
     seen = seen.reshape(grid.shape) > 0.5
-    near = body(array, seen, grid.spacing_kji_mm)
+    depth = depth_mm(array, seen, grid.spacing_kji_mm)
+    near = seen & (depth >= -BODY_RIM_MM)
     if mask is not None:
         near &= distance_at(mask, grid.all_points_ras().reshape(-1, 3)).reshape(grid.shape) < BODY_RIM_MM
     if np.count_nonzero(near) < FEWEST_PAIRS:
         near = seen
     rng = np.random.default_rng(seed)
     voxels = np.argwhere(near)
-    chosen = voxels[rng.integers(len(voxels), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
+    whole = voxels[rng.integers(len(voxels), size=count)]
+    chosen = whole + rng.uniform(-0.5, 0.5, (count, 3))
     points = grid.points_ras(np.clip(chosen, 0, np.array(grid.shape) - 1))
     block = np.floor((points - points.min(axis=0)) / 20.0).astype(int)
-    return Side(Volume(_binned(array, near), grid), seen, points, block @ np.array([1, 101, 10201]), bool(seen.all()))
+    return Side(Volume(_binned(array, near), grid), seen, points, block @ np.array([1, 101, 10201]),
+                depth[tuple(whole.T)] >= DEEP_MM, bool(seen.all()))
 
 
 def body(array: np.ndarray, seen: np.ndarray, spacing_kji_mm: np.ndarray) -> np.ndarray:
     """(k, j, i) bool: everything brighter than air, with a rim of BODY_RIM_MM."""
+    return seen & (depth_mm(array, seen, spacing_kji_mm) >= -BODY_RIM_MM)
+
+
+def depth_mm(array: np.ndarray, seen: np.ndarray, spacing_kji_mm: np.ndarray) -> np.ndarray:
+    """(k, j, i) mm below the outline of everything brighter than air, negative outside; 0 where nothing is.
+
+    Holes count as tissue, and so does what isn't seen: the edge of the picture is no outline.
+    """
     from scipy import ndimage
 
     values = array[seen]
@@ -102,9 +116,11 @@ def body(array: np.ndarray, seen: np.ndarray, spacing_kji_mm: np.ndarray) -> np.
     bright = np.sqrt(np.clip((array - low) / max(high - low, 1e-6), 0.0, 1.0))
     inside = np.asarray(ndimage.binary_opening(bright > _threshold(bright[seen])), bool)
     if not inside.any():
-        return seen
-    distance = ndimage.distance_transform_edt(np.logical_not(inside), sampling=spacing_kji_mm)
-    return seen & (np.asarray(distance) <= BODY_RIM_MM)
+        return np.zeros(array.shape)
+    out = -np.asarray(ndimage.distance_transform_edt(np.logical_not(inside), sampling=spacing_kji_mm))
+    filled = np.stack([np.asarray(ndimage.binary_fill_holes(plane), bool) for plane in inside | ~seen])
+    within = np.asarray(ndimage.distance_transform_edt(filled, sampling=spacing_kji_mm))
+    return np.where(inside, within, np.where(filled, np.maximum(out, -0.5 * BODY_RIM_MM), out))
 
 
 def _threshold(values: np.ndarray) -> float:
@@ -131,15 +147,17 @@ class Information:
     """Normalised mutual information of two sides under a rigid map, points drawn from both.
 
     fixed, moving: the sides. base: (4, 4) moving_from_fixed that says which points can meet at all. reach_mm: how far
-    from it the search goes.
+    from it the search goes. use: whose drawn points count, the fixed side's, the moving side's or both.
     """
 
-    def __init__(self, fixed: Side, moving: Side, base: np.ndarray, reach_mm: float, least_share: float = 0.6) -> None:
+    def __init__(self, fixed: Side, moving: Side, base: np.ndarray, reach_mm: float, least_share: float = 0.6,
+                 use: tuple[bool, bool] = (True, True)) -> None:
         self.sides = (fixed, moving)
         back = np.linalg.inv(base)
-        self.fixed_points, self.fixed_blocks = _reachable(fixed, moving, base, reach_mm)
-        self.moving_points, moving_blocks = _reachable(moving, fixed, back, reach_mm)
-        self.moving_blocks = moving_blocks
+        kept = (_reachable(fixed, moving, base, reach_mm) & use[0], _reachable(moving, fixed, back, reach_mm) & use[1])
+        self.fixed_points, self.moving_points = fixed.drawn[kept[0]], moving.drawn[kept[1]]
+        self.fixed_blocks, self.moving_blocks = fixed.blocks[kept[0]], moving.blocks[kept[1]]
+        self.deep = np.flatnonzero(fixed.deep[kept[0]]), np.flatnonzero(moving.deep[kept[1]])
         self.fixed_bins = fixed.at(self.fixed_points)[0]
         self.moving_bins = moving.at(self.moving_points)[0]
         self.least_share = least_share
@@ -180,12 +198,12 @@ class Information:
         return chosen[0], chosen[1]
 
 
-def _reachable(side: Side, other: Side, matrix: np.ndarray, reach_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def _reachable(side: Side, other: Side, matrix: np.ndarray, reach_mm: float) -> np.ndarray:
+    """(n,) bool of the side's drawn points."""
     grid = other.bins.grid
     index = grid.indices_kji(side.drawn @ matrix[:3, :3].T + matrix[:3, 3])
     grow = reach_mm / grid.spacing_kji_mm
-    keep = ((index > -grow) & (index < np.array(grid.shape) - 1 + grow)).all(axis=1)
-    return side.drawn[keep], side.blocks[keep]
+    return np.asarray(((index > -grow) & (index < np.array(grid.shape) - 1 + grow)).all(axis=1))
 
 
 def joint_histogram(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -23,10 +23,13 @@ LEVELS = ((6.0, 2500), (3.0, 6000), (2.0, 12000))
 RADIUS_MM = 40.0
 SPREAD_RUNS = 4
 SPREAD_SHARE = 0.5
+FEWEST_DEEP = 600
 EDGE = 0.95
 """A result farther out than this share of the search may be on its way to a place beyond."""
 VALIDATED_ON = ("known poses up to 20 mm and 15 degrees on CT, T1 MR and PET of two limb sarcomas "
-                "(Docs/benchmarks.md); no abdomen")
+                "(Docs/benchmarks.md), 3 to 5 mm off the tumours' propagated outlines; no abdomen")
+BODY_ONLY = ("the body as a whole was matched: limbs and organs bend between examinations, so a single place may be "
+             "off by several millimetres more than stated; give the target's mask to judge the place there")
 Progress = Callable[[float, str], None]
 
 
@@ -60,11 +63,11 @@ class MultimodalRegistration:
     """A rigid map and whether to believe it.
 
     moving_from_fixed: takes fixed RAS points to moving ones. accepted, reason: `reason` is one line either way.
-    sigma_mm: one standard deviation (3D, over the fixed mask, or the body both images show): what registrations of
-        random halves of the tissue differ by, what two unlike measures differ by, and what the voxels allow, in
-        squares. opinion_mm: how far an unlike measure moves the result (None where torch was missing). rival: score of
-        the best other place, as a share of the best one's. share: of the smaller image that meets the other. score: 0
-        to 1.
+    sigma_mm: one standard deviation (3D, over the target, else the fixed mask, else the body both images show): what
+        registrations of random halves of the tissue differ by, what two unlike measures differ by, and what the voxels
+        allow, in squares. opinion_mm: how far an unlike measure moves the result (None where torch was missing).
+        rival: score of the best other place, as a share of the best one's. inside: spreads by which the place stands
+        above wrong ones below the outlines. share: of the smaller image that meets the other. score: 0 to 1.
     """
 
     moving_from_fixed: LinearTransform
@@ -76,6 +79,7 @@ class MultimodalRegistration:
     share: float
     opinion_mm: float | None
     rival: float | None
+    inside: float | None
     moved_mm: float
     method: str
     seconds: float
@@ -91,19 +95,22 @@ class MultimodalRegistration:
                 "reason": self.reason, "uncertainty": {"sigma_mm": short(self.sigma_mm)}, "method": self.method,
                 "similarity": short(self.score), "similarity_start": short(self.start_score),
                 "share_met": short(self.share), "second_opinion_mm": short(self.opinion_mm),
-                "rival_share": short(self.rival), "moved_mm": short(self.moved_mm),
+                "rival_share": short(self.rival), "chance_inside": short(self.inside),
+                "moved_mm": short(self.moved_mm),
                 "seconds": round(self.seconds, 2), "warnings": list(self.warnings), "validated_on": self.validated_on}
 
 
 def register_multimodal(fixed: Volume, moving: Volume, *, init: np.ndarray | None = None,
                         options: MultimodalOptions | None = None, fixed_mask: Mask | None = None,
-                        moving_mask: Mask | None = None, progress: Progress | None = None,
+                        moving_mask: Mask | None = None, target: Mask | None = None, progress: Progress | None = None,
                         cancelled: Callable[[], bool] | None = None) -> MultimodalRegistration:
     """The rigid map between two unlike images of one patient.
 
     Args:
         fixed, moving: RAS mm, any modality. init: (4, 4) moving_from_fixed to search round; default: as the headers
-            say. fixed_mask, moving_mask: tissue to match (it and 10 mm round it); default: the body.
+            say. fixed_mask, moving_mask: tissue to match (it and 10 mm round it); default: the body. Of a
+            mask of one image only, that image's tissue alone is matched. target: (fixed frame) where the map will be
+            used; the second opinion is asked there and the uncertainty stated for it, the body round it still helps.
         progress: told (share, text). cancelled: asked at every pose; True raises CancelledError.
     Starts spread evenly over the range are screened, the best climb at 6, 3 and 2 mm, halves of the tissue tell how
     sure the place is, self-similarity gives a second opinion.
@@ -115,7 +122,9 @@ def register_multimodal(fixed: Volume, moving: Volume, *, init: np.ndarray | Non
     base = check_pose(init)
     tell = progress or (lambda share, text: None)
     pair = check_pair(Pair(fixed, moving, fixed_mask, moving_mask))
-    search = _Search(pair, base, options, cancelled or (lambda: False))
+    if target is not None:
+        target = check_pair(Pair(fixed, moving, target)).fixed_organ
+    search = _Search(pair, base, options, cancelled or (lambda: False), target)
     tell(0.0, "looking at starts")
     matrix, rival = search.find(lambda share: tell(0.6 * share, "trying starts"))
     tell(0.6, "how sure is it?")
@@ -127,15 +136,18 @@ def register_multimodal(fixed: Volume, moving: Volume, *, init: np.ndarray | Non
     spread, sigma = sigma, float(np.hypot(sigma, (opinion or 0.0) / np.sqrt(2.0)))
     if options.method == "mind" and other is not None:
         matrix = other
+    if target is None and fixed_mask is None:
+        warnings = [*warnings, BODY_ONLY]
     evidence = Evidence(search.fine.score(matrix), search.fine.score(base), search.fine.share(matrix), sigma, opinion,
-                        rival, search.chance(matrix), search.at_edge(matrix))
+                        rival, search.chance(matrix), search.chance_inside(matrix),
+                        search.at_edge(matrix))
     reason = judge_multimodal(evidence, options.method)
     tell(1.0, "done")
     return MultimodalRegistration(
         LinearTransform(matrix, "moving", "fixed"), reason is None,
         reason or f"halves of the tissue agree within {spread:.1f} mm and no other place matches as well", sigma,
-        evidence.score, evidence.start_score, evidence.share, opinion, rival, rms_mm(matrix, base, search.roi),
-        options.method, time.monotonic() - began, warnings)
+        evidence.score, evidence.start_score, evidence.share, opinion, rival, evidence.inside,
+        rms_mm(matrix, base, search.roi), options.method, time.monotonic() - began, warnings)
 
 
 def check_pose(init: object) -> np.ndarray:
@@ -157,26 +169,30 @@ def check_pose(init: object) -> np.ndarray:
 class _Search:
     """Both images at three resolutions, and the ways from a start to the best place."""
 
-    def __init__(self, pair: Pair, base: np.ndarray, options: MultimodalOptions, cancelled: Callable[[], bool]) -> None:
+    def __init__(self, pair: Pair, base: np.ndarray, options: MultimodalOptions, cancelled: Callable[[], bool],
+                 target: Mask | None = None) -> None:
         self.options, self.base, self.cancelled = options, base, cancelled
         near = [crop_to(pair.fixed, pair.fixed_organ, 40.0), crop_to(pair.moving, pair.moving_organ, 40.0)]
         self.pair = Pair(near[0], near[1], pair.fixed_organ, pair.moving_organ)
         self.pads = (padding(near[0]), padding(near[1]))
         self.coarse, self.middle, self.fine = (self._level(*size) for size in LEVELS)
-        self.roi = self._roi(pair)
+        self.roi = self._roi(pair, target)
         self.centre = self.roi.mean(axis=0)
         self.wrong = np.zeros(1)
 
     def _level(self, spacing_mm: float, count: int) -> Information:
         self.checked()
         pair, seed = self.pair, self.options.seed
-        return Information(level(pair.fixed, self.pads[0], spacing_mm, pair.fixed_organ, count, 2 * seed),
-                           level(pair.moving, self.pads[1], spacing_mm, pair.moving_organ, count, 2 * seed + 1),
-                           self.base, self.options.shift_mm)
+        sides = (level(pair.fixed, self.pads[0], spacing_mm, pair.fixed_organ, count, 2 * seed),
+                 level(pair.moving, self.pads[1], spacing_mm, pair.moving_organ, count, 2 * seed + 1))
+        masked = pair.fixed_organ is not None, pair.moving_organ is not None
+        use = masked if any(masked) else (True, True)
+        return Information(*sides, self.base, self.options.shift_mm, use=use)
 
-    def _roi(self, pair: Pair) -> np.ndarray:
-        if pair.fixed_organ is not None:
-            points = pair.fixed_organ.grid.points_ras(np.argwhere(pair.fixed_organ.array))
+    def _roi(self, pair: Pair, target: Mask | None) -> np.ndarray:
+        target = pair.fixed_organ if target is None else target
+        if target is not None:
+            points = target.grid.points_ras(np.argwhere(target.array))
         else:
             back = np.linalg.inv(self.base)
             drawn = self.middle.moving_points
@@ -239,15 +255,28 @@ class _Search:
 
     def _wrong(self, best: np.ndarray) -> np.ndarray:
         """Scores of wrong places, 8 mm and more off, at the middle resolution."""
+        return np.array([self.middle.score(pose) for pose in self._far(best)])
+
+    def _far(self, best: np.ndarray) -> list[np.ndarray]:
         poses = Poses(best, self.centre, RADIUS_MM)
         sample = random_poses(65, 25.0, 15.0, RADIUS_MM, self.options.seed + 7)[1:]
-        far = [p for p in sample if np.linalg.norm(p) > 8.0]
-        return np.array([self.middle.score(poses.matrix(p)) for p in far])
+        return [poses.matrix(p) for p in sample if np.linalg.norm(p) > 8.0]
 
     def chance(self, best: np.ndarray) -> float:
         """By how many spreads of the wrong places' scores the found place stands above their mean."""
         wrong = self.wrong
         return float((self.middle.score(best) - wrong.mean()) / max(float(wrong.std()), 1e-6))
+
+    def chance_inside(self, best: np.ndarray) -> float | None:
+        """`chance` of what lies below the outlines alone; None where too little does.
+
+        Another body of a like outline matches along it at its best place, but not inside.
+        """
+        deep = self.middle.deep
+        if sum(len(part) for part in deep) < FEWEST_DEEP:
+            return None
+        wrong = np.array([self.middle.score(pose, deep) for pose in self._far(best)])
+        return float((self.middle.score(best, deep) - wrong.mean()) / max(float(wrong.std()), 1e-6))
 
     def at_edge(self, matrix: np.ndarray) -> bool:
         """Whether the result lies where the search ended."""
