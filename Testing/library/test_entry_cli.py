@@ -70,6 +70,8 @@ def test_no_free_path_names_the_obstacle_and_exits_with_3(folder, capsys) -> Non
     assert run(folder, "--target", "40,-4,3") == 3
     assert "in the hard obstacle 'portal vein'" in capsys.readouterr().err
     assert run(folder, "--target=-500,0,0") == 3
+    assert run(folder, "--target", "-500,0,0") == 3  # a minus in front makes it no option
+    assert run(folder, "--target", "-.5,-4,3", "--breathing", "-1,0,-9", "--max-length", "30") == 3
     assert "outside the CT" in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ def add_step(commands) -> None:
     """Add `plan` to the steps of `irai fusion`."""
     parser = commands.add_parser("plan", help="entry points from a target; ways through pedicles", description=HELP,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser._negative_number_matcher = re.compile(r"^-[\d.]+(,|$)")  # "--target -10,20,-30" is no option of its own
     parser.add_argument("ct", type=Path, metavar="CT")
-    parser.add_argument("--target", metavar="X,Y,Z", help="RAS mm (--target=-10,20,-30 where a minus begins it)")
+    parser.add_argument("--target", metavar="X,Y,Z", help="RAS mm")
     parser.add_argument("--obstacles", "--labels", dest="labels", type=Path, metavar="LABELS")
     parser.add_argument("--names", type=Path, metavar="CSV|JSON", help="what the numbers of a label map mean")
     parser.add_argument("--hard", action="append", default=[], metavar="NAME[=MM]", help="never crossed, margin in mm")
