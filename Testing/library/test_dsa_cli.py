@@ -39,6 +39,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     out = tmp_path / "o.mha"
     for arguments, status in (((tmp_path / "none.dcm", "--out", out), 2), ((path, "--out", tmp_path / "o.avi"), 2),
                               ((path, "--out", out, "--mask-frames", "a"), 2),
+                              ((path, "--out", out, "--minip", tmp_path / "m.jpg"), 2),
                               ((path, "--out", out, "--mask-frames", "77"), 2),
                               ((path, "--out", out, "--shift", "1,2"), 2),
                               ((path, "--out", out, "--shift", "x", "--method", "plain"), 2),

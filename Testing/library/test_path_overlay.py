@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from IRAILib.geometry import CArmGeometry, InputError
@@ -57,6 +59,7 @@ def test_out_of_view_and_behind_the_source() -> None:
     behind = project_path([[0, -900, 0], [0, -800, 0.0]], GEOMETRY)
     assert not behind.seen
     assert np.isnan(behind.pixels).all()
+    assert json.loads(json.dumps(behind.to_dict(), allow_nan=False))["entry_px"] == [None, None]
     grey = draw_paths(np.full((301, 301), np.nan), [away, behind])
     assert (np.ptp(grey.astype(int), axis=2) == 0).all()
 

@@ -47,6 +47,8 @@ def run_dsa(arguments: argparse.Namespace) -> int:
     from ..images.xa import read_xa
     from ..jobs import run_job
 
+    if arguments.minip is not None and arguments.minip.suffix.lower() != ".png":
+        raise InputError(f"{arguments.minip}: the MINIP is written as .png")
     if arguments.out.suffix.lower() not in (".mha", ".mhd", ".nrrd"):
         raise InputError(f"{arguments.out}: frames are written as .mha, .igs.nrrd or .seq.nrrd")
     shift = None
@@ -109,8 +111,6 @@ def _write_minip(result, path: Path) -> None:
 
     from ..fluoroscopy.dsa import minip
 
-    if path.suffix.lower() != ".png":
-        raise InputError(f"{path}: the MINIP is written as .png")
     picture = minip(result.frames)
     low = float(np.percentile(picture[result.inside], 0.5)) if result.inside.any() else -1.0
     grey = np.clip(1.0 - picture / min(low, -1e-6), 0, 1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry import CArmGeometry, InputError, MissingPackageError
+from .poses import plain
 
 POINTS = 60
 BAND_SIGMAS = 2.0
@@ -31,11 +32,11 @@ class ProjectedPath:
     sigma_mm: float
 
     def to_dict(self) -> dict[str, Any]:
-        return {"frame": "pixels (column, row)", "entry_px": self.entry_px.tolist(), "tip_px": self.tip_px.tolist(),
-                "pixels": self.pixels.tolist(), "band_px": self.band_px.tolist(), "seen": self.seen,
-                "foreshortening": self.foreshortening,
-                "uncertainty": {"sigma_mm": self.sigma_mm, "band_sigmas": BAND_SIGMAS},
-                "validated_on": "the pinhole's own formula"}
+        return plain({
+            "frame": "pixels (column, row)", "entry_px": self.entry_px, "tip_px": self.tip_px, "pixels": self.pixels,
+            "band_px": self.band_px, "seen": self.seen, "foreshortening": self.foreshortening,
+            "uncertainty": {"sigma_mm": self.sigma_mm, "band_sigmas": BAND_SIGMAS},
+            "validated_on": "the pinhole's own formula"})
 
 
 def project_path(points_ras: object, geometry: CArmGeometry, *, table_from_ras: np.ndarray | None = None,
