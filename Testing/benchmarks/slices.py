@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library"))
 
-from IRAILib.geometry import Volume
+from IRAILib.geometry import Grid, Volume
 from IRAILib.images import read_volume
 from IRAILib.navigation.ct_ultrasound import Probe, simulate_ultrasound, tissue_from_ct
 from IRAILib.registration.slice_to_volume import register_slices
@@ -77,6 +77,40 @@ def study(data: Path, measure: str, starts: int = STARTS, log: Path | None = Non
     return out
 
 
+def wrong(data: Path, measure: str = "fit", log: Path | None = None) -> list[dict]:
+    """The same frames against what they don't show: the CT mirrored through the liver's middle, or 70 mm away."""
+    ct, labels, points = liver(data)
+    tissue = tissue_from_ct(ct, labels, FLUIDS, LIVER)
+    centre = points.mean(axis=0)
+    frames = [simulate_ultrasound(tissue, pose, Probe(), seed=SEED + n)
+              for n, pose in enumerate(probe_poses(ct, centre))]
+    images, seen = [f.image for f in frames], [f.seen for f in frames]
+    poses, rng, out = np.array([f.ras_from_pixel for f in frames]), np.random.default_rng(SEED + 1), []
+    for name, grid_from in _wrong_places(centre).items():
+        volume = Volume(ct.array, Grid(ct.grid.shape, grid_from @ ct.grid.ras_from_ijk))
+        away = known_pose(rng, centre, 10.0, 8.0)
+        found = register_slices(images, away @ poses, volume, seen=seen, measure=measure)
+        out.append({"measure": measure, "wrong": name, "accepted": found.accepted, "reason": found.reason,
+                    "chance": found.chance})
+        if log is not None:
+            with log.open("a") as file:
+                file.write(json.dumps(out[-1]) + "\n")
+    return out
+
+
+def _wrong_places(centre: np.ndarray) -> dict[str, np.ndarray]:
+    out = {}
+    for axis, name in enumerate(("left for right", "front for back", "head for foot")):
+        mirror = np.eye(4)
+        mirror[axis, axis], mirror[axis, 3] = -1.0, 2.0 * centre[axis]
+        out[name] = mirror
+    for name, shift in (("70 mm headwards", (0, 0, -70)), ("70 mm footwards", (0, 0, 70)), ("70 mm left", (70, 0, 0))):
+        moved = np.eye(4)
+        moved[:3, 3] = shift
+        out[name] = moved
+    return out
+
+
 def summary(rows: list[dict]) -> str:
     """One line of the table."""
     error, accepted = np.array([r["tre_mm"] for r in rows]), np.array([r["accepted"] for r in rows])
@@ -97,8 +131,13 @@ def run(data: Path) -> list[str]:
              "",
              "| measure | starts | start mm | within 3 mm | accepted | false | TRE accepted median / P95 mm | s |",
              "|---|---|---|---|---|---|---|---|"]
+    path = Path(log) if log else None
     for measure in os.environ.get("IRAI_STUDY_MEASURES", "fit,mind").split(","):
-        lines.append(summary(study(data, measure, STARTS, Path(log) if log else None)))
+        lines.append(summary(study(data, measure, STARTS, path)))
+    foreign = wrong(data, log=path)
+    taken = [d["wrong"] for d in foreign if d["accepted"]]
+    lines += ["", f"Against what the frames don't show ({', '.join(d['wrong'] for d in foreign)}; measure fit): "
+                  f"{len(taken)} of {len(foreign)} accepted{': ' + ', '.join(taken) if taken else ''}."]
     return lines
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from IRAILib.cli.main import main
-from IRAILib.geometry import CancelledError, InputError, Volume
+from IRAILib.geometry import CancelledError, Grid, InputError, Mask, Volume
 from IRAILib.images import read_transform
 from IRAILib.images.itkfiles import write_volume
 from IRAILib.registration.information import normalised_information, padding
@@ -42,12 +42,33 @@ def test_a_known_pose_comes_back(images, pair):
     assert document["validated_on"]
 
 
-def test_another_body_is_refused(images):
-    other = contrast(body(7)[::-1, ::-1, ::-1], (5, 900, 350, 60, 250), 25, 9)
-    found = register_multimodal(images["CT"], other, options=MultimodalOptions("mutual", starts=128))
+@pytest.mark.parametrize("wrong", ["another body", "the mirrored body"])
+def test_a_like_outline_is_not_enough(images, wrong):
+    """Same outline, same muscle and bone, but other lumps; or the same body with head for foot."""
+    kind = body(10) if wrong == "another body" else body()[:, :, ::-1]
+    other = contrast(kind, (5, 900, 350, 60, 250), 25, 9, shading=True)
+    found = register_multimodal(images["CT"], other, options=MultimodalOptions("mutual", starts=64))
     assert not found.accepted, found.to_dict()
     assert "\n" not in found.reason
     assert len(found.reason) > 20
+    assert found.inside < 2.5
+
+
+def test_a_target_says_where_the_uncertainty_counts(images):
+    points = grid().all_points_ras()
+    lump = Mask(((points - (-15, 10, -5)) ** 2).sum(-1) < 12.0**2, grid())
+    options = MultimodalOptions("mutual", starts=32)
+    whole = register_multimodal(images["CT"], images["MR"], options=options)
+    there = register_multimodal(images["CT"], images["MR"], options=options, target=lump)
+    assert any("target" in warning for warning in whole.warnings)
+    assert not any("target" in warning for warning in there.warnings)
+    assert there.accepted, there.reason
+    assert distances(there.moving_from_fixed.matrix, np.eye(4), points[lump.array]).mean() < 2.0
+    far = grid().ras_from_ijk.copy()
+    far[0, 3] += 500.0
+    away = Mask(lump.array, Grid(SHAPE, far))
+    with pytest.raises(InputError):
+        register_multimodal(images["CT"], images["MR"], options=options, target=away)
 
 
 def test_hostile_input(images):

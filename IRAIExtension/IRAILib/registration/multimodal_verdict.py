@@ -51,11 +51,11 @@ def judge_multimodal(evidence: Evidence, method: str) -> str | None:
         return "the images match worse after registration than before; place them by landmarks"
     if e.rival is not None and e.rival > LARGEST_RIVAL:
         return (f"another place, more than 5 mm away, matches nearly as well ({100 * e.rival:.0f} % of the gain); give "
-                "a mask of the organ, or a start nearer the truth")
+                "a start nearer the truth (landmarks) and search less far")
     if e.sigma_mm > LARGEST_SIGMA_MM:
         return (f"the place is uncertain by {e.sigma_mm:.1f} mm (halves of the tissue, or two measures, disagree; at "
-                f"most {LARGEST_SIGMA_MM:g} mm is accepted); give a mask of the organ, or register by landmarks")
+                f"most {LARGEST_SIGMA_MM:g} mm is accepted); register by landmarks, or give the mask of a large organ")
     if e.opinion_mm is not None and e.opinion_mm > LARGEST_OPINION_MM:
         return (f"two unlike measures disagree by {e.opinion_mm:.1f} mm (at most {LARGEST_OPINION_MM:g} mm is "
-                "accepted); give a mask of the organ, or register by landmarks")
+                "accepted); register by landmarks, or give the mask of a large organ")
     return None
