@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from IRAILib.geometry import InputError
-from IRAILib.navigation.pairing import MAX_HELD, PosePairer, interpolate_poses
+from IRAILib.navigation.pairing import interpolate_poses
 
 AXIS = np.array([0.48, -0.6, 0.64])
 RATE_DEG_S, SPEED_MM_S = 40.0, np.array([12.0, -7.0, 3.0])
@@ -87,41 +87,3 @@ def test_empty_and_hostile():
         arguments = {"pose_time_s": [0, 1], "poses": film([0, 1]), "image_time_s": [0.5], **bad}
         with pytest.raises(InputError):
             interpolate_poses(**arguments)
-
-
-def test_live_pairer_gives_what_the_batch_gives_and_says_why_not():
-    pairer = PosePairer(lag_s=-0.05, memory_s=2.0)
-    assert pairer.pose_at(0.0).reason == "no poses"
-    times = np.arange(0, 5, 0.04)
-    for t in times:
-        lost = 3.0 < t < 3.2
-        pairer.add_pose(t - 0.05, np.full((4, 4), np.nan) if lost else screw(t), valid=not lost)
-    images = np.linspace(3.3, 4.9, 30)
-    expected, _ = interpolate_poses(times, film(times), images)
-    got = [pairer.pose_at(t) for t in images]
-    assert all(p.reason == "" and p.final for p in got)
-    np.testing.assert_allclose([p.pose for p in got], expected, atol=1e-9)
-    waiting = pairer.pose_at(6.0)
-    assert waiting.reason == "waiting"
-    assert not waiting.final
-    assert waiting.pose is None
-    assert pairer.pose_at(0.5).reason == "too old"
-    assert pairer.pose_at(3.1).reason == "not seen"
-    pairer.add_pose(5.45, screw(5.5))
-    assert pairer.pose_at(5.2).reason == "gap"
-    assert pairer.pose_at(5.2).to_dict()["pose"] is None
-
-
-def test_live_pairer_stays_small_and_takes_no_pose_from_the_past():
-    pairer = PosePairer(memory_s=1.0)
-    for n in range(5000):
-        pairer.add_pose(n * 0.01, np.eye(4))
-    assert len(pairer) <= 102 < MAX_HELD
-    assert not pairer.add_pose(10.0, np.eye(4))
-    assert pairer.out_of_order == 1
-    assert pairer.add_pose(50.0, np.diag([2.0, 1, 1, 1]))  # no rigid pose: counts as not seen
-    assert pairer.pose_at(50.0).reason == "not seen"
-    with pytest.raises(InputError):
-        pairer.add_pose(np.nan, np.eye(4))
-    with pytest.raises(InputError):
-        PosePairer(max_gap_s=2.0, memory_s=1.0)
