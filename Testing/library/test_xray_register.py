@@ -142,12 +142,16 @@ def test_the_verdict():
 
 
 def test_uncertainty_of_a_known_covariance():
-    """1 mm along each axis and no turning: across the beam two axes, along it one."""
-    information = np.diag([80.0] * 3 + [1e12] * 3)
-    across, along = uncertainty(information, np.array([0.0, 1.0, 0.0]))
-    assert across == pytest.approx(np.sqrt(2), rel=1e-3)
-    assert along == pytest.approx(1.0, rel=1e-3)
-    assert uncertainty(np.zeros((6, 6)), np.array([0.0, 1.0, 0.0]))[1] > 100
+    """Along each axis alike and no turning: across the beam two axes, along it one; turns add with their lever."""
+    normal = np.array([0.0, 1.0, 0.0])
+    across, along = uncertainty(np.diag([4.0] * 3 + [0.0] * 3), normal)
+    wide, deep = uncertainty(np.diag([9.0] * 3 + [0.0] * 3), normal)
+    assert wide**2 - across**2 == pytest.approx(2 * (deep**2 - along**2), rel=1e-6)
+    assert along >= 2.0
+    turned = uncertainty(np.diag([4.0] * 3 + [0.01**2] * 3), normal)
+    assert turned[0] > across
+    assert turned[1] > along
+    assert uncertainty(np.full((6, 6), np.inf), normal) == (np.inf, np.inf)
 
 
 def test_a_collimated_border_is_left_out():

@@ -22,6 +22,7 @@ SEARCH, COARSE, MIDDLE, FINE = (5.0, 4.2), (3.5, 3.0), (2.2, 2.0), (1.6, 1.4)
 """(pixel mm at the patient, voxel mm) of each stage."""
 REACH_MM = 38.0
 STARTS, KEPT = 6, 3
+FINE_STEPS = 12
 SAME_MM, APART_MM = 5.0, 9.0
 """Ends closer than the first along the spine are one; farther than the second they are another level."""
 LEVEL_MM = np.arange(-48.0, 48.1, 3.0)
@@ -43,9 +44,10 @@ class _Task:
     spine: Spine
     check: Callable[[], None]
 
-    def climb(self, stage: tuple[float, float], start: np.ndarray, steps: int, settled_mm: float = 0.1) -> Refined:
+    def climb(self, stage: tuple[float, float], start: np.ndarray, steps: int, settled_mm: float = 0.1,
+              robust: bool = False) -> Refined:
         return refine(self.patient, stage[1], self.views[stage], start, self.pivot, steps=steps,
-                      settled_mm=settled_mm, cancelled=self.check)
+                      settled_mm=settled_mm, robust=robust, cancelled=self.check)
 
     def place(self, table_from_ras: np.ndarray) -> np.ndarray:
         """(3,) where the spine's point lies, table frame."""
@@ -117,8 +119,8 @@ def register_xray(ct: Volume | Patient, images: Sequence[np.ndarray], geometries
     tell(0.55, "the levels up and down the spine")
     best, rivals = _rivals(task, best)
     tell(0.85, "fine")
-    fine = task.climb(FINE, best.table_from_ras, 5, 0.03)
-    spread = uncertainty(fine.information, geometries[0].normal)
+    fine = task.climb(FINE, best.table_from_ras, FINE_STEPS, 0.02, robust=True)
+    spread = uncertainty(fine.covariance, geometries[0].normal)
     moved = moved_from(start, fine.table_from_ras, spine.point)
     accepted, reason = judge(fine.similarities, rivals, fine.coverage, agreement, spread, moved)
     tell(1.0, "done")
