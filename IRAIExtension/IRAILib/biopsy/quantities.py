@@ -77,7 +77,7 @@ class Quantity:
         object.__setattr__(self, "unit", known_unit(self.unit))
 
     def __str__(self) -> str:
-        return f"{self.value:g} {self.unit}".strip()
+        return f"{self.value:.12g} {self.unit}".strip()
 
 
 def known_unit(text: str) -> str:
