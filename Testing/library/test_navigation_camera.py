@@ -177,8 +177,9 @@ def test_hostile_input():
     with pytest.raises(InputError, match="calibrated for"):
         find_pose(np.zeros((600, 800), np.uint8), BOARD, LENS)
     pose = find_pose(seen(pose_of((10, 20, 0), 250), np.random.default_rng(0)), BOARD, LENS)
-    with pytest.raises(InputError, match="rigid"):
-        draw_path(black, PATH, pose, LENS, np.diag([2.0, 1.0, 1.0, 1.0]))
+    for wrong in (np.diag([2.0, 1.0, 1.0, 1.0]), np.diag([-1.0, 1.0, 1.0, 1.0]), np.eye(4)[[0, 1, 2, 2]]):  # mirrored
+        with pytest.raises(InputError, match="rigid"):
+            draw_path(black, PATH, pose, LENS, wrong)
     with pytest.raises(InputError, match="finite"):
         CameraPath(np.array([np.nan, 0.0, 0.0]), np.zeros(3))
     with pytest.raises(InputError, match="3 x 3"):

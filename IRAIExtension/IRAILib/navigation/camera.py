@@ -18,7 +18,7 @@ import numpy as np
 from ..geometry import InputError, MissingPackageError
 from .camera_board import Board, BoardView, checked_picture, opencv
 from .camera_calibration import CameraCalibration
-from .poses import plain
+from .poses import check_poses, plain
 
 MIN_CORNERS = 6
 MAX_ERROR_PX = 1.5
@@ -210,10 +210,7 @@ def draw_path(picture: np.ndarray, path: CameraPath, pose: CameraPose, lens: Cam
     if (image.shape[1], image.shape[0]) != lens.size_px:
         raise InputError(f"the picture has {image.shape[1]} x {image.shape[0]} pixels, the lens was calibrated for "
                          f"{lens.size_px[0]} x {lens.size_px[1]}")
-    matrix = np.asarray(board_from_ras, float)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() \
-            or not np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-3):
-        raise InputError("board_from_ras must be a rigid 4x4 matrix, mm")
+    matrix = check_poses(np.asarray(board_from_ras, float)[None], what="board_from_ras")[0][0]
     canvas = np.ascontiguousarray(np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy())
     if pose.status is not CameraStatus.GOOD:
         return CameraOverlay(_greyed(canvas, f"no path: {pose.reason}"), False, pose, reason=pose.reason)
