@@ -36,9 +36,12 @@ def test_meld_examples_of_other_programs() -> None:
 
 def test_meld_bounds() -> None:
     assert meld(0.5, 0.5, 0.9).value == meld(1, 1, 1).value == 6
-    assert meld(2, 4.0, 1.5).value == meld(2, 9.0, 1.5).value == meld(2, 1.0, 1.5, dialysis="yes").value
+    capped = {meld(*values).details["before_rounding"] for values in ((2, 4.0, 1.5), (2, 4.01, 1.5), (2, 9.0, 1.5))}
+    assert capped == {meld(2, 1.0, 1.5, dialysis="yes").details["before_rounding"]}
     assert meld(2, 3.9, 1.5).details["before_rounding"] < meld(2, 4.0, 1.5).details["before_rounding"]
     assert meld(40, 4, 10).value == 40
+    for worse in ((1.01, 1, 1), (1, 1.01, 1), (1, 1, 1.01)):
+        assert meld(*worse).details["before_rounding"] > meld(0.99, 0.99, 0.99).details["before_rounding"]
 
 
 def test_halves_round_upwards() -> None:
@@ -75,11 +78,19 @@ def test_meld_3_sex_and_bounds() -> None:
     base = (3.0, 1.2, 1.5, 130, 2.8)
     raw = [meld_3(*base, sex=sex).details["before_rounding"] for sex in ("female", "male")]
     assert raw[0] - raw[1] == pytest.approx(1.33)
-    at_cap = meld_3(3, 3.0, 1.5, 130, 2.8).value
-    assert at_cap == meld_3(3, 8, 1.5, 130, 2.8).value == meld_3(3, 1, 1.5, 130, 2.8, dialysis="yes").value
+    capped = {meld_3(3, value, 1.5, 130, 2.8).details["before_rounding"] for value in (3.0, 3.01, 8)}
+    assert capped == {meld_3(3, 1, 1.5, 130, 2.8, dialysis="yes").details["before_rounding"]}
     assert meld_3(3, 2.5, 1.5, 130, 2.8).value < meld_3(3, 3.0, 1.5, 130, 2.8).value
-    assert meld_3(3, 1.2, 1.5, 130, 3.5).value == meld_3(3, 1.2, 1.5, 130, 5.0).value
-    assert meld_3(3, 1.2, 1.5, 130, 1.5).value == meld_3(3, 1.2, 1.5, 130, 1.0).value
+    raw = [meld_3(3, 1.2, 1.5, 130, albumin).details["before_rounding"] for albumin in (1.0, 1.5, 1.51, 3.49, 3.5, 5.0)]
+    assert raw[0] == raw[1] > raw[2] > raw[3] > raw[4] == raw[5]
+    raw = [meld_3(3, 1.2, 1.5, sodium, 3).details["before_rounding"] for sodium in (110, 125, 125.1, 136.9, 137, 150)]
+    assert raw[0] == raw[1] > raw[2] > raw[3] > raw[4] == raw[5]
+    raw = [meld_3(value, 1.2, 1.5, 137, 3).details["before_rounding"] for value in (0.5, 1.0, 1.01)]
+    assert raw[0] == raw[1] < raw[2]
+    raw = [meld_3(2, value, 1.5, 137, 3).details["before_rounding"] for value in (0.5, 1.0, 1.01)]
+    assert raw[0] == raw[1] < raw[2]
+    raw = [meld_3(2, 1.2, value, 137, 3).details["before_rounding"] for value in (0.9, 1.0, 1.01)]
+    assert raw[0] == raw[1] < raw[2]
     assert meld_3(1, 1, 1, 137, 3.5).value == 6
     assert meld_3(1, 1, 1, 137, 3.5, sex="female").value == 7
 

@@ -87,6 +87,9 @@ def test_glass_by_hand() -> None:
     """120 Gy x 1 kg / (50 x 0.96 x 0.99) = 2.5253 GBq."""
     assert score("y90-glass", {**GLASS, "residue": "1%"}).value == pytest.approx(120 / (50 * 0.96 * 0.99))
     assert score("y90-glass", {**GLASS, "density": "1.03g/mL"}).value == pytest.approx(120 * 1.03 / 48)
+    default = score("y90-glass", {name: value for name, value in GLASS.items() if name != "density"})
+    assert default.value == pytest.approx(120 * 1.03 / 48)
+    assert default.inputs[-1].note == "default"
 
 
 def test_dose_by_hand_and_back() -> None:

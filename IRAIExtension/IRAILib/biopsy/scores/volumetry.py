@@ -27,8 +27,8 @@ def volume_response(draft: Draft) -> Outcome:
     Formula: CR volume 0; PR at most 0.343 (rounded: 0.35) of baseline; PD at least 1.728 (1.73) of the nadir, or a new
     lesion; else SD
 
-    Source: geometry of the RECIST 1.1 limits on a sphere (Eisenhauer EA et al, Eur J Cancer 2009;45:228); rounded
-    limits for enhancing volumes: Chapiro J et al, Radiology 2014;273:746
+    Source: the RECIST 1.1 limits on a sphere (Eisenhauer EA et al, Eur J Cancer 2009;45:228; tables print 66 and 73 %
+    for these); rounded limits for enhancing volumes: Chapiro J et al, Radiology 2014;273:746
     """
     baseline, nadir, now = draft["baseline"], draft["nadir"], draft["now"]
     if nadir > baseline:

@@ -53,7 +53,7 @@ def _lungs(draft: Draft, activity_gbq: float, joule_per_gbq: float) -> None:
     if dose > LUNG_SINGLE_GY or dose + earlier > LUNG_ALL_GY:
         raise RefusedError(f"{activity_gbq:.2f} GBq would leave {dose:.1f} Gy in the lungs, {dose + earlier:.1f} Gy "
                            f"with earlier treatments; the limits are {LUNG_SINGLE_GY:g} Gy at once and {LUNG_ALL_GY:g} "
-                           f"Gy in all: at most {most or 0.0:.2f} GBq")
+                           f"Gy in all; at most {most or 0.0:.2f} GBq may arrive")
 
 
 def _bounded_by(draft: Draft, part: str, whole: str) -> float:
@@ -136,14 +136,15 @@ def y90_partition(draft: Draft) -> Outcome:
 
 
 @register("y90-glass", "Y-90 activity, glass, one compartment", (TARGET_ML, replace(WANTED_TUMOUR, name="dose",
-          what="wanted mean dose in the volume fed"), SHUNT, RESIDUE, EARLIER, LUNGS, DENSITY), unit="GBq",
+          what="wanted mean dose in the volume fed"), SHUNT, RESIDUE, EARLIER, LUNGS, replace(DENSITY,
+          default="1.03g/mL")), unit="GBq",
           validated_on=VALIDATED_ON, uncertainty=UNCERTAINTY)
 def y90_glass(draft: Draft) -> Outcome:
     """Activity of glass spheres for a mean dose in the whole volume fed (MIRD).
 
     Formula: A = D m / (50 (1 - shunt) (1 - residue)), m in kg; lungs at most 30 Gy at once, 50 Gy in all
 
-    Source: TheraSphere package insert (Boston Scientific; 50 J/GBq, density 1.03 g/mL there); Salem R, Thurston KG, J
+    Source: TheraSphere package insert (Boston Scientific; its 50 J/GBq and 1.03 g/mL are kept); Salem R, Thurston KG, J
     Vasc Interv Radiol 2006;17:1251
     """
     mass = draft["target"] * draft["density"] / 1000.0
