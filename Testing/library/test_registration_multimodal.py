@@ -134,7 +134,9 @@ def test_the_command_writes_what_transform_points_takes(images, tmp_path, capsys
     assert json.loads((tmp_path / "t.json").read_text())["accepted"]
     (tmp_path / "bad.json").write_text("{}")
     capsys.readouterr()
-    for extra in (["--init", str(tmp_path / "bad.json")], ["--init", str(tmp_path / "none.json")], ["--shift", "-3"]):
+    (tmp_path / "lps.json").write_text(json.dumps({"matrix": np.eye(4).tolist(), "frame": "LPS"}))
+    for extra in (["--init", str(tmp_path / "bad.json")], ["--init", str(tmp_path / "none.json")], ["--shift", "-3"],
+                  ["--init", str(tmp_path / "lps.json")]):
         assert main([*command, *extra]) == 2
         error = capsys.readouterr().err.strip().splitlines()
         assert len(error) == 1

@@ -90,6 +90,8 @@ def read_pose(path: Path) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read as JSON ({error})".splitlines()[0]) from error
     held = document if isinstance(document, dict) else {}
+    if "LPS" in str(held.get("frame", "")).upper():
+        raise InputError(f"{path}: is in LPS; give it in RAS, or as an ITK transform (.tfm, .h5), which is turned")
     poses = held.get("poses")
     found = next((held[key] for key in KEYS if key in held), poses[0] if isinstance(poses, list) and poses else None)
     try:
