@@ -211,6 +211,7 @@ def test_names_say_what_they_are(name, kind) -> None:
     assert kind_of(name) == kind
     assert not is_target(name)
     assert is_target("Liver Tumour")
+    assert not is_target("artery that feeds the tumour")  # left out, its crossing would look free
 
 
 def test_what_lies_on_the_skin_is_in_the_way_where_the_path_really_enters() -> None:

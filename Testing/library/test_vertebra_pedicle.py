@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from entry_cases import brute_distance, crosses
 from IRAILib.geometry import InputError, Mask, RefusedError, beam_direction
-from IRAILib.navigation.pedicle import PedicleOptions, beam_angles, plan_vertebra, progression_angles
+from IRAILib.navigation.pedicle import PedicleOptions, plan_vertebra, progression_angles
 from IRAILib.navigation.vertebra_labels import read_labels
 from vertebra_cases import BODY_AHEAD_MM, BODY_RADIUS_MM, PEDICLE_X_MM, paint_spine, spine_grid
 
@@ -114,11 +114,6 @@ def test_a_mask_without_an_arch_is_refused() -> None:
         plan_vertebra(read_labels(bare), "L1")
     with pytest.raises(InputError, match="no vertebra L5"):
         plan_vertebra(read_labels(masks), "L5")
-
-
-@pytest.mark.parametrize("angles", [(0, 0), (25, -10), (-40, 30), (90, 0)])
-def test_beam_angles_undo_the_beam(angles) -> None:
-    assert np.allclose(beam_angles(beam_direction(*angles)), angles, atol=1e-9)
 
 
 def test_progression_is_square_to_the_needle() -> None:

@@ -25,5 +25,5 @@ def kind_of(name: str) -> str:
 
 
 def is_target(name: str) -> bool:
-    """Whether the name is one of something to aim at rather than to avoid."""
-    return _TARGETS.search(name) is not None
+    """Whether the name is one of something to aim at rather than to avoid; a tumour's vessel or nerve is neither."""
+    return _TARGETS.search(name) is not None and kind_of(name) not in ("vessel", "nerve")

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import CancelledError, Mask, RefusedError, Volume
+from ..geometry import CancelledError, Mask, RefusedError, Volume, angles_of
 from ..geometry.distance import euclidean_distance_mm
 from .entry_field import BoxObstacle, Clearance
 from .vertebra_frame import CUBE_MM, VertebraFrame, vertebra_frame
 from .vertebra_labels import LabelFlag, SpineLabels
 
 SIDES = ("left", "right")
-FRONT_THIRD = 2.0 / 3.0
 SECTION_MM = 5.0
 """The pedicle's section begins so far behind the canal's centre plane."""
 BEHIND_MM = 70.0
@@ -292,7 +291,7 @@ class _Side:
             self._towards(clearance), sigma, self._canal_mm(ends[0], ends[2]), width,
             float(np.linalg.norm(ends[2] - ends[1])), float(share), other_bone,
             math.degrees(math.atan2(-unit[0] * self.sign, unit[1])), math.degrees(math.asin(unit[2])),
-            beam_angles(d), progression_angles(d), tuple(warnings))
+            angles_of(d), progression_angles(d), tuple(warnings))
 
     def _towards(self, clearance: Clearance) -> str:
         nearest = self.frame.local(np.array([clearance.nearest_ras]))[0]
@@ -314,17 +313,11 @@ class _Side:
         return float(max(0.0, gap - 0.5 * CUBE_MM - self.options.needle_radius_mm))
 
 
-def beam_angles(direction_ras: np.ndarray) -> tuple[float, float]:
-    """(primary, secondary) degrees of the beam that runs along a direction (3,), the inverse of `beam_direction`."""
-    r, a, s = np.asarray(direction_ras, float) / np.linalg.norm(direction_ras)
-    return math.degrees(math.atan2(-r, a)), math.degrees(math.asin(np.clip(s, -1, 1)))
-
-
 def progression_angles(direction_ras: np.ndarray) -> tuple[float, float]:
     """(primary, secondary) of the side view: the beam across the needle that is nearest to the patient's left."""
     unit = np.asarray(direction_ras, float) / np.linalg.norm(direction_ras)
     left = np.array([-1.0, 0.0, 0.0])
-    return beam_angles(left - (left @ unit) * unit)
+    return angles_of(left - (left @ unit) * unit)
 
 
 def last_inside(mask: Mask, start_ras: np.ndarray, direction_ras: np.ndarray) -> np.ndarray:
