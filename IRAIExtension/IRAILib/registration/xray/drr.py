@@ -156,11 +156,12 @@ def integrate(volume: DrrVolume, source: np.ndarray, away: Any, table_from_ras: 
     return torch.cat(out, dim=-1)
 
 
-def clip_to_box(start: Any, along: Any, size: Any) -> tuple[Any, Any]:
-    """Shares of a ray (start + t along, voxels) between which trilinear values aren't zero: box -1 to size."""
+def clip_to_box(start: Any, along: Any, size: Any, low: Any = -1.0) -> tuple[Any, Any]:
+    """Shares of a ray (start + t along, voxels) inside a box `low` to `size`; by default, of a volume of that `size`,
+    where trilinear values aren't zero."""
     torch = require_torch()
     safe = torch.where(along.abs() < 1e-9, torch.full_like(along, 1e-9), along)
-    one, two = (-1.0 - start) / safe, (size - start) / safe
+    one, two = (low - start) / safe, (size - start) / safe
     first = torch.minimum(one, two).amax(-1).clamp(0.0, 1.0)
     last = torch.maximum(one, two).amin(-1).clamp(0.0, 1.0)
     return first, torch.maximum(last, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,8 @@ def _column(patient: Patient, near: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     if not len(bone):
         return np.zeros((0, 3)), np.zeros(0), float(spacing[axis])
     widths = (ALONG_MM / spacing[axis], *(COLUMN_MM / (others * thin)))
-    dense = ndimage.gaussian_filter(bone, widths, mode=("nearest", "constant", "constant"))
+    modes: Any = ("nearest", "constant", "constant")
+    dense = ndimage.gaussian_filter(bone, widths, mode=modes)
     step = spacing[axis] / (others * thin)
     paths = [_followed(dense, n, np.maximum(np.ceil(step), 1).astype(int))
              for n in np.linspace(0, len(dense) - 1, FOLLOWED).astype(int)]

@@ -16,6 +16,8 @@ BODY_PER_MM = 0.5 * WATER_PER_MM
 BONE_PER_MM = WATER_PER_MM + 0.12 * (CORTICAL_PER_MM - WATER_PER_MM)
 OPENING_MM = 6.0
 SMALLEST_BODY_ML = 500.0
+SMALLEST_CUT_MM2 = 500.0
+BEYOND_MM = 1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +25,15 @@ class Patient:
     """Attributes:
         mu_per_mm: (k, j, i) float32, 1/mm, air where the body isn't. ras_from_ijk: (4, 4).
         body: share of each coarse voxel that is body, for rays that enter or leave the scan within the body and so
-            miss part of it. bone_centre: (3,) RAS mm. device: of the tensors.
+            miss part of it. beyond: (n, 2, 3) lowest and highest i, j, k (of the body's voxels) of what goes on where
+            the scan cuts the body off. bone_centre: (3,) RAS mm. device: of the tensors.
         levels: what `at` made.
     """
 
     mu_per_mm: np.ndarray
     ras_from_ijk: np.ndarray
     body: DrrVolume
+    beyond: np.ndarray
     bone_centre: np.ndarray
     device: str = "cpu"
     levels: dict[float, DrrVolume] = field(default_factory=dict)
@@ -73,7 +77,33 @@ def prepare_patient(ct: Volume, device: str = "cpu") -> Patient:
         raise InputError(f"{ct.name or 'CT'}: holds no bone; X-ray registration needs some")
     centre = matrix[:3, :3] @ bone.mean(axis=0)[::-1] + matrix[:3, 3]
     inside = prepare_volume(full[window].astype(np.float32), matrix, spacing_mm=BODY_MM, device=device)
-    return Patient(mu, matrix, inside, centre, device)
+    ends = [(axis, high) for axis in range(3) for high in (False, True)
+            if (window[axis].stop == full.shape[axis] if high else window[axis].start == 0)]
+    return Patient(mu, matrix, inside, _beyond(inside, ends), centre, device)
+
+
+def _beyond(body: DrrVolume, ends: list[tuple[int, bool]]) -> np.ndarray:
+    """(n, 2, 3) boxes i, j, k: the body's bounds in each end slice of the scan, drawn out of the scan.
+
+    ends: (axis of k, j, i; whether its high side) that are the scan's.
+    """
+    inside = body.values[0, 0].cpu().numpy() > 0.5
+    spacing = np.linalg.norm(body.ras_from_ijk[:3, :3], axis=0)[::-1]
+    out = []
+    for axis, high in ends:
+        count = inside.shape[axis]
+        layers = np.take(inside, range(max(count - 2, 0), count) if high else range(min(2, count)), axis=axis)
+        cut = layers.any(axis=axis)
+        others = [n for n in range(3) if n != axis]
+        if cut.sum() * spacing[others[0]] * spacing[others[1]] < SMALLEST_CUT_MM2:
+            continue
+        where = np.argwhere(cut)
+        box = np.zeros((2, 3))
+        box[0, others], box[1, others] = where.min(axis=0) - 0.5, where.max(axis=0) + 0.5
+        reach = BEYOND_MM / spacing[axis]
+        box[:, axis] = (count - 1.5, count + reach) if high else (-reach, 0.5)
+        out.append(box[:, ::-1])
+    return np.array(out).reshape(-1, 2, 3)
 
 
 def _body(mu: np.ndarray, ras_from_ijk: np.ndarray) -> np.ndarray:
@@ -105,7 +135,8 @@ def _window(mask: np.ndarray) -> tuple[slice, slice, slice]:
 
 
 def cut_rays(patient: Patient, source: np.ndarray, away: Any, table_from_ras: Any) -> Any:
-    """torch (b, n) bool: the ray enters or leaves the scan within the body: part of what it saw isn't in the CT."""
+    """torch (b, n) bool: the ray enters or leaves the scan within the body, or passes where the body goes on beyond the
+    scan's end: part of what it saw isn't in the CT."""
     from .drr import clip_to_box
 
     torch = require_torch()
@@ -121,4 +152,8 @@ def cut_rays(patient: Patient, source: np.ndarray, away: Any, table_from_ras: An
     places = torch.minimum(places.clamp(min=0.0), size - 1.0) * (2.0 / (size - 1.0)) - 1.0
     seen = torch.nn.functional.grid_sample(volume.values.expand(len(places), -1, -1, -1, -1), places[:, None],
                                            mode="nearest", align_corners=True)[:, 0, 0]
-    return (seen > 0.5).any(dim=1) & (last > first)
+    out = (seen > 0.5).any(dim=1) & (last > first)
+    for low, high in torch.as_tensor(patient.beyond, dtype=torch.float32, device=volume.device):
+        first, last = clip_to_box(start, along, high, low)
+        out |= last > first
+    return out

@@ -115,7 +115,7 @@ def _linearised(patient: Patient, spacing_mm: float, views: Sequence[LevelView],
             similarities.append(float(correlation(view.target, moving, weight[None])[0]))
             coverage.append(float(weight.sum() / view.valid.sum().clamp(min=1)))
             jacobian = _jacobian(slopes(smooth(stack[1:], valid)), moving[0], size, good)
-            part = _normal_equations(view.target[0], moving[0], jacobian, weight, spreads and spreads[number])
+            part = _normal_equations(view.target[0], moving[0], jacobian, weight, spreads[number] if spreads else None)
             normal, slope, scatter = normal + part[0], slope + part[1], scatter + part[2]
             losses.append(part[3])
             widths.append(part[4])
@@ -138,7 +138,7 @@ def _normal_equations(target: Any, moving: Any, jacobian: Any, weight: Any, spre
     kept = weight > 0
     if int(kept.sum()) < 50:
         return np.zeros((6, 6)), np.zeros(6), np.zeros((6, 6)), 1.0, 1.0
-    robust, own = weight, 1.0
+    robust, own, gain, residual, inside = weight, 1.0, 1.0, target, weight
     for _ in range(3):
         gain = float((robust * target * moving).sum() / (robust * moving.square()).sum().clamp(min=1e-9))
         residual = target - max(gain, 0.2) * moving
