@@ -313,6 +313,7 @@ def test_the_command_puts_pixels_where_the_probe_was(tmp_path, orientation):
     assert 50 < between < 90  # a closed hole
     document = json.loads((tmp_path / "done.json").read_text())
     assert document["frames_left_out"] == 1
+    assert document["frame"] == "Reference, its axes written as RAS"  # a tracker's frame is no patient's
     assert any("left out" in note for note in document["notes"])
 
 

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, reconstruct in a worker, write. Raises InputError, RefusedError."""
     from ..images.itkfiles import WRITE_SUFFIXES, image_suffix, write_volume
     from ..jobs import run_job
+    from ..link.replay_frames import split_name
     from .progress import terminal_progress
 
     for path in (arguments.out, arguments.confidence):
@@ -65,7 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.confidence is not None:
         write_volume(result.confidence, arguments.confidence)
     if arguments.json is not None:
-        document = result.to_dict() | {"transform": arguments.transform, "lag_s": arguments.lag, "notes": notes}
+        ends_in = (split_name(arguments.transform) or ("", "unknown"))[1]
+        document = result.to_dict() | {
+            "frame": "RAS" if ends_in == "RAS" else f"{ends_in}, its axes written as RAS",
+            "transform": arguments.transform, "lag_s": arguments.lag, "notes": notes}
         with replacing(arguments.json) as temporary:
             temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for note in notes:
