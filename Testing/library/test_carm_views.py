@@ -198,6 +198,7 @@ def test_hand_eye_of_exact_and_noisy_poses_as_opencv():
     found = hand_eye(a, b)
     assert found.a_from_b == pytest.approx(a_from_b, abs=1e-6)
     assert found.world_a_from_world_b == pytest.approx(world, abs=1e-6)
+    assert found.to_dict()["frame"].startswith("b to a")
     a, b, a_from_b, world = hand_eye_poses(0.3)
     noisy = hand_eye(a, b)
     assert noisy.a_from_b[:3, 3] == pytest.approx(a_from_b[:3, 3], abs=1.5)

@@ -55,6 +55,12 @@ def test_preferences_decide_about_vessels_far_away():
         assert regions["target"][top:bottom, left:right].sum() == regions["target"].sum()
 
 
+def test_what_lies_outside_the_open_field_is_not_called_kept():
+    half, beyond = box(slice(80, 120), slice(80, 120)), box(slice(80, 120), slice(200, 220))
+    found = propose_collimation({"target": half, "device": beyond}, open_px=(0, 100, 0, 200))
+    assert found.kept == {"target": pytest.approx(0.5), "device": 0.0}
+
+
 def test_the_field_never_grows_and_motion_counts():
     masks = np.stack([box(slice(50 + 10 * n, 60 + 10 * n), slice(100, 110)) for n in range(4)])
     whole, motion = region_over_time(masks)

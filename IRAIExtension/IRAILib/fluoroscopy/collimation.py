@@ -39,8 +39,9 @@ class Preferences:
 class Collimation:
     """A proposed field. edges_px: (left, right, top, bottom), right and bottom beyond the last open pixel.
 
-    area_share: of the field that was open. kept: region's name to the share of it that stays. dap_before, dap_after: in
-    the unit given, None if unknown; dap_sd_after: one standard uncertainty.
+    area_share: of the field that was open. kept: region's name to the share of it that is seen then (what lay outside
+    the open field before isn't). dap_before, dap_after: in the unit given, None if unknown; dap_sd_after: one standard
+    uncertainty.
     """
 
     edges_px: tuple[int, int, int, int]
@@ -97,6 +98,7 @@ def propose_collimation(regions: Mapping[str, np.ndarray], *, preferences: Prefe
     if not (0 <= left < right <= columns and 0 <= top < bottom <= rows):
         raise InputError(f"collimation: the open field {(left, right, top, bottom)} isn't within {columns}x{rows}")
     field = (slice(top, bottom), slice(left, right))
+    whole = {name: float(f.sum()) for name, f in fields.items()}
     fields = {name: f[field] for name, f in fields.items()}
     if not any(f.any() for f in fields.values()):
         raise RefusedError("collimation: nothing to keep was found in the open field; the field stays as it is")
@@ -104,7 +106,7 @@ def propose_collimation(regions: Mapping[str, np.ndarray], *, preferences: Prefe
     box = _best(fields, preferences, margin)
     area = (box[1] - box[0]) * (box[3] - box[2])
     share = area / ((right - left) * (bottom - top))
-    kept = {name: float(f[box[2]:box[3], box[0]:box[1]].sum() / f.sum()) if f.any() else 1.0
+    kept = {name: float(f[box[2]:box[3], box[0]:box[1]].sum()) / whole[name] if whole[name] else 1.0
             for name, f in fields.items()}
     after = None if dap is None else float(dap) * share
     return Collimation((box[0] + left, box[1] + left, box[2] + top, box[3] + top), float(share), kept, float(motion_px),

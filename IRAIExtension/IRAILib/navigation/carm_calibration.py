@@ -78,7 +78,8 @@ class HandEye:
     def to_dict(self) -> dict[str, Any]:
         return {"a_from_b": self.a_from_b.tolist(), "world_a_from_world_b": self.world_a_from_world_b.tolist(),
                 "residual_rms_mm": _rms(self.residual_mm), "residual_rms_deg": _rms(self.residual_deg),
-                "held_out_rms_mm": _rms(self.held_out_mm), "validated_on": VALIDATED_ON}
+                "held_out_rms_mm": _rms(self.held_out_mm), "units": "mm, degrees",
+                "frame": "b to a, and the world of b to the world of a", "validated_on": VALIDATED_ON}
 
 
 def resect(balls_mm: np.ndarray, pixels: np.ndarray, mm_per_px: float | tuple[float, float], size: tuple[int, int], *,
