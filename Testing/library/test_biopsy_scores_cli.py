@@ -27,7 +27,7 @@ def test_a_score_in_words_and_as_json(capsys, tmp_path) -> None:
 def test_values_from_a_file_and_set_before_it(capsys, tmp_path) -> None:
     path = tmp_path / "in.json"
     path.write_text(json.dumps({"targets": [{"organ": "liver", "diameters": ["50mm", "30mm"]}], "non_target": "none",
-                                "new_lesions": "no"}), encoding="utf-8")
+                                "new_lesions": False}), encoding="utf-8")
     command = ["biopsy", "score", "recist", "--input", str(path), "--json"]
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["grade"] == "PR"

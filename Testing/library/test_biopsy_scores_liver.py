@@ -53,6 +53,8 @@ def test_meld_na_examples_of_other_programs() -> None:
     assert meld_na(4.2, 1.9, 1.2, 125).value == 28
     assert meld_na(1.5, 1.0, 1.5, 135).value == 15
     assert meld_na(4.2, 1.9, 1.2, 137).value == 20
+    by_hand = 20 + 1.32 * 12 - 0.033 * 20 * 12
+    assert meld_na(4.2, 1.9, 1.2, 125).details["with_sodium_before_rounding"] == pytest.approx(by_hand, abs=1e-9)
 
 
 def test_sodium_counts_above_11_only_and_between_125_and_137() -> None:

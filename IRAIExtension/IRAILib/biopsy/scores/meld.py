@@ -66,8 +66,9 @@ def meld_na(draft: Draft) -> Outcome:
         draft.details["sodium_counts"] = False
         return _bounded(first), ""
     lack = 137.0 - draft.clamp("sodium", 125.0, 137.0)
-    draft.details["sodium_counts"] = True
-    return _bounded(nearest(first + 1.32 * lack - 0.033 * first * lack)), ""
+    raw = first + 1.32 * lack - 0.033 * first * lack
+    draft.details.update({"sodium_counts": True, "with_sodium_before_rounding": round(raw, 4)})
+    return _bounded(nearest(raw)), ""
 
 
 @register("meld-3", "MELD 3.0 (OPTN 2023)", (SEX, BILIRUBIN, CREATININE, INR, SODIUM, ALBUMIN, DIALYSIS),

@@ -229,6 +229,8 @@ def _count(item: Input, value: Any) -> tuple[int, str, str]:
 
 
 def _choice(item: Input, value: Any) -> tuple[str, str, str]:
+    if isinstance(value, bool) and {"yes", "no"} <= set(item.choices):
+        value = "yes" if value else "no"
     word = str(value).strip()
     found = {choice.lower(): choice for choice in item.choices}.get(word.lower())
     if found is None or isinstance(value, Quantity | bool):
