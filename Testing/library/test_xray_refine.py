@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from IRAILib.registration.xray import prepare_patient
+from IRAILib.registration.xray.drr import pixel_rays
+from IRAILib.registration.xray.patient import cut_rays
 from IRAILib.registration.xray.pose import apply, step
 from IRAILib.registration.xray.refine import _jacobian, refine
 from IRAILib.registration.xray.similarity import features, level_view, prepare_frame, slopes, smooth
 from IRAILib.registration.xray.verdict import uncertainty
-from xray_phantom import phantom, view
+from xray_phantom import BODY_MM, SHAPE, VOXEL_MM, phantom, view
 
 TRUTH = step(np.array([4.0, 40.0, -7.0, 0.03, -0.05, 0.04]), np.zeros(3))
 SPINE = np.array([[0.0, -50.0, 0.0]])
@@ -64,6 +66,33 @@ def test_the_normalised_gradients_change_as_their_jacobian_says():
         assert np.corrcoef(a, b)[0, 1] > 0.99
         assert np.abs(a - b).mean() < 0.2 * np.abs(b).mean()
         assert np.abs(a - b).mean() < 0.5 * np.abs(r - b).mean()
+
+
+def test_rays_through_tissue_beyond_the_scan_are_left_out(patient):
+    """A C-arm that looks past the scan's upper end: chords of the endless cylinder tell what each ray saw.
+
+    Beyond the end the body counts as its bounding box, so rays beside a round body may be left out without need.
+    """
+    torch = pytest.importorskip("torch")
+    geometry = view(secondary=12.0, pixels=60, mm=5.0)
+    pose = TRUTH.copy()
+    pose[:3, 3] -= 90.0 * TRUTH[:3, 2]
+    source, away = pixel_rays(geometry)
+    seen = cut_rays(patient, source, torch.as_tensor(away, dtype=torch.float32),
+                    torch.as_tensor(pose, dtype=torch.float32)[None])[0].numpy()
+    back = np.linalg.inv(pose)
+    eye, ray = apply(back, source[None])[0], away @ back[:3, :3].T
+    a, b = (ray[:, :2] ** 2).sum(axis=1), ray[:, :2] @ eye[:2]
+    inner = np.sqrt(np.maximum(b**2 - a * (eye[:2] @ eye[:2] - BODY_MM**2), 0))
+    ends = np.stack([eye[2] + ray[:, 2] * (-b + side * inner) / a for side in (-1, 1)])
+    through, scanned_mm = inner > 0.15 * np.sqrt(a) * BODY_MM, SHAPE[0] * VOXEL_MM / 2
+    beyond = through & (np.abs(ends).max(axis=0) > scanned_mm + 4)
+    within = through & (np.abs(ends).max(axis=0) < scanned_mm - 6)
+    assert beyond.sum() > 300
+    assert within.sum() > 300
+    assert seen[beyond].all()
+    assert seen[within].mean() < 0.1
+    assert not seen[within & (inner > 0.8 * np.sqrt(a) * BODY_MM) & (np.abs(ends).max(axis=0) < scanned_mm - 12)].any()
 
 
 @pytest.mark.parametrize("off_mm", [-6.0, 6.0])

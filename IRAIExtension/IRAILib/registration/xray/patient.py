@@ -24,15 +24,13 @@ BEYOND_MM = 1000.0
 class Patient:
     """Attributes:
         mu_per_mm: (k, j, i) float32, 1/mm, air where the body isn't. ras_from_ijk: (4, 4).
-        body: share of each coarse voxel that is body, for rays that enter or leave the scan within the body and so
-            miss part of it. beyond: (n, 2, 3) lowest and highest i, j, k (of the body's voxels) of what goes on where
-            the scan cuts the body off. bone_centre: (3,) RAS mm. device: of the tensors.
+        beyond: (n, 2, 3) boxes, lowest and highest i, j, k, where the body goes on after the scan cut it off.
+        bone_centre: (3,) RAS mm. device: of the tensors.
         levels: what `at` made.
     """
 
     mu_per_mm: np.ndarray
     ras_from_ijk: np.ndarray
-    body: DrrVolume
     beyond: np.ndarray
     bone_centre: np.ndarray
     device: str = "cpu"
@@ -76,23 +74,21 @@ def prepare_patient(ct: Volume, device: str = "cpu") -> Patient:
     if len(bone) < 100:
         raise InputError(f"{ct.name or 'CT'}: holds no bone; X-ray registration needs some")
     centre = matrix[:3, :3] @ bone.mean(axis=0)[::-1] + matrix[:3, 3]
-    inside = prepare_volume(full[window].astype(np.float32), matrix, spacing_mm=BODY_MM, device=device)
     ends = [(axis, high) for axis in range(3) for high in (False, True)
             if (window[axis].stop == full.shape[axis] if high else window[axis].start == 0)]
-    return Patient(mu, matrix, inside, _beyond(inside, ends), centre, device)
+    return Patient(mu, matrix, _beyond(full[window], matrix, ends), centre, device)
 
 
-def _beyond(body: DrrVolume, ends: list[tuple[int, bool]]) -> np.ndarray:
-    """(n, 2, 3) boxes i, j, k: the body's bounds in each end slice of the scan, drawn out of the scan.
+def _beyond(inside: np.ndarray, ras_from_ijk: np.ndarray, ends: list[tuple[int, bool]]) -> np.ndarray:
+    """(n, 2, 3) boxes i, j, k: the body's bounds at each end of the scan, drawn out of the scan.
 
-    ends: (axis of k, j, i; whether its high side) that are the scan's.
+    inside: (k, j, i) bool, the body. ends: (axis of k, j, i; whether its high side) that are the scan's.
     """
-    inside = body.values[0, 0].cpu().numpy() > 0.5
-    spacing = np.linalg.norm(body.ras_from_ijk[:3, :3], axis=0)[::-1]
+    spacing = np.linalg.norm(ras_from_ijk[:3, :3], axis=0)[::-1]
     out = []
     for axis, high in ends:
-        count = inside.shape[axis]
-        layers = np.take(inside, range(max(count - 2, 0), count) if high else range(min(2, count)), axis=axis)
+        count, deep = inside.shape[axis], int(np.ceil(BODY_MM / spacing[axis]))
+        layers = np.take(inside, range(max(count - deep, 0), count) if high else range(min(deep, count)), axis=axis)
         cut = layers.any(axis=axis)
         others = [n for n in range(3) if n != axis]
         if cut.sum() * spacing[others[0]] * spacing[others[1]] < SMALLEST_CUT_MM2:
@@ -101,7 +97,7 @@ def _beyond(body: DrrVolume, ends: list[tuple[int, bool]]) -> np.ndarray:
         box = np.zeros((2, 3))
         box[0, others], box[1, others] = where.min(axis=0) - 0.5, where.max(axis=0) + 0.5
         reach = BEYOND_MM / spacing[axis]
-        box[:, axis] = (count - 1.5, count + reach) if high else (-reach, 0.5)
+        box[:, axis] = (count - 1.0, count + reach) if high else (-reach, 0.0)
         out.append(box[:, ::-1])
     return np.array(out).reshape(-1, 2, 3)
 
@@ -135,25 +131,16 @@ def _window(mask: np.ndarray) -> tuple[slice, slice, slice]:
 
 
 def cut_rays(patient: Patient, source: np.ndarray, away: Any, table_from_ras: Any) -> Any:
-    """torch (b, n) bool: the ray enters or leaves the scan within the body, or passes where the body goes on beyond the
-    scan's end: part of what it saw isn't in the CT."""
+    """torch (b, n) bool: the ray passes where the body goes on beyond the scan: part of what it saw isn't in the CT."""
     from .drr import clip_to_box
 
     torch = require_torch()
-    volume = patient.body
-    ijk_from_ras = torch.as_tensor(np.linalg.inv(volume.ras_from_ijk), dtype=torch.float32, device=volume.device)
-    ijk_from_table = ijk_from_ras @ torch.linalg.inv(table_from_ras)
-    start = (ijk_from_table[:, :3, :3] @ torch.as_tensor(source, dtype=torch.float32, device=volume.device)
-             + ijk_from_table[:, :3, 3])[:, None]
+    kind = {"dtype": torch.float32, "device": away.device}
+    ijk_from_table = torch.as_tensor(np.linalg.inv(patient.ras_from_ijk), **kind) @ torch.linalg.inv(table_from_ras)
+    start = (ijk_from_table[:, :3, :3] @ torch.as_tensor(source, **kind) + ijk_from_table[:, :3, 3])[:, None]
     along = away @ ijk_from_table[:, :3, :3].transpose(1, 2)
-    size = torch.as_tensor(volume.size_ijk, dtype=torch.float32, device=volume.device)
-    first, last = clip_to_box(start, along, size)
-    places = torch.stack([start + t[..., None] * along for t in (first, last)], dim=1)
-    places = torch.minimum(places.clamp(min=0.0), size - 1.0) * (2.0 / (size - 1.0)) - 1.0
-    seen = torch.nn.functional.grid_sample(volume.values.expand(len(places), -1, -1, -1, -1), places[:, None],
-                                           mode="nearest", align_corners=True)[:, 0, 0]
-    out = (seen > 0.5).any(dim=1) & (last > first)
-    for low, high in torch.as_tensor(patient.beyond, dtype=torch.float32, device=volume.device):
+    out = torch.zeros(along.shape[:2], dtype=torch.bool, device=away.device)
+    for low, high in torch.as_tensor(patient.beyond, **kind):
         first, last = clip_to_box(start, along, high, low)
         out |= last > first
     return out
