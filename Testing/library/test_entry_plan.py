@@ -231,3 +231,8 @@ def test_what_lies_on_the_skin_is_in_the_way_where_the_path_really_enters() -> N
     short = plan_entries(ct, TARGET, {}, options=replace(options, max_length_mm=60.0))
     assert len(short.paths) > 20
     assert max(path.length_mm for path in short.paths) <= 60.0
+
+
+def test_values_that_are_not_hounsfield_units_are_named() -> None:
+    with pytest.raises(RefusedError, match="in HU"):
+        EntryPlanner(Volume((CT.array + 1024).astype(np.uint16), GRID, "stored values"), {})

@@ -47,7 +47,7 @@ def find_skin(ct: Volume) -> Skin:
 
     What is denser than -300 HU, without sheets thinner than 9 mm (table top), the largest piece, holes filled slice
     by slice. Arms stay when they touch the trunk, and are another piece when they don't.
-    Raises: RefusedError when nothing of 0.2 litres is denser than air.
+    Raises: RefusedError when nothing of 0.2 litres is denser than air, or nothing is air (values that aren't HU).
     """
     from scipy import ndimage
 
@@ -56,6 +56,9 @@ def find_skin(ct: Volume) -> Skin:
     steps = np.maximum(1, np.floor(WORKING_MM / ct.grid.spacing_kji_mm + 0.25)).astype(int)
     grid = _strided(ct.grid, steps)
     dense = ct.array[:: steps[0], :: steps[1], :: steps[2]] > AIR_HU
+    if dense.all():
+        raise RefusedError(f"{ct.name or 'CT'}: nothing in it is as thin as air ({AIR_HU:g} HU), so no skin can be "
+                           "found; give a CT in HU that reaches beyond the body")
     spacing = grid.spacing_kji_mm
     core = np.asarray(ndimage.binary_opening(np.pad(dense, 3, mode="edge"), _ball(SHEET_MM, spacing)))[3:-3, 3:-3, 3:-3]
     pieces, count = ndimage.label(core)  # type: ignore[misc]
