@@ -49,8 +49,22 @@ def test_the_list_has_the_narrowing_first_and_none_in_a_healthy_vessel() -> None
     healthy, _ = find_stenoses(case(0.0)[0])
     assert healthy == []
     assert find_stenoses(VesselTree()) == ([], [])
-    with pytest.raises(InputError):
-        find_stenoses(tree, least_percent=120.0)
+    for odd in ({"least_percent": 120.0}, {"sigmas": -1.0}, {"sigmas": np.nan}):
+        with pytest.raises(InputError):
+            find_stenoses(tree, **odd)
+
+
+def test_only_what_is_sure_is_listed() -> None:
+    tree = case(60.0)[0]
+    one = find_stenoses(tree)[0][0]
+    least = one.percent_diameter - one.percent_sigma
+    assert find_stenoses(tree, least_percent=least - 0.1, sigmas=1.0)[0]
+    assert find_stenoses(tree, least_percent=least - 0.1, sigmas=2.0)[0] == []
+    s, radius = narrowed(130.0, 7.0, percent=60.0, at=0.93, width_px=10.0)  # the vessel ends beyond it
+    drawing = draw((110, 150), [Lumen(course(s, (15.0, 25.0), 25.0, 5.0), radius)], photons=3000)
+    end = make_tree(make_work(drawing.frame, work_px=None).log, drawing.truth)
+    assert find_stenoses(end)[0] == []
+    assert all(s.sides == 1 for s in find_stenoses(end, least_sides=1)[0])
 
 
 def test_stenosis_is_refused_where_it_cannot_be_told() -> None:

@@ -51,7 +51,8 @@ def add_step(commands) -> None:
     parser.add_argument("--frame", metavar="N|all", help="counted from 0 (default: where most vessel is seen)")
     parser.add_argument("--vessels", choices=("auto", "dark", "bright"), default="auto", help="in the picture")
     parser.add_argument("--least-stenosis", type=float, default=30.0, metavar="PERCENT",
-                        help="listed from (default 30)")
+                        help="of the diameter; narrow places that are as tight two standard errors less, between "
+                             "healthy stretches, are listed, others are \"unsure\" (default 30)")
     parser.add_argument("--at", metavar="X,Y", action="append", default=[], help="measure the narrowing here (px)")
     parser.add_argument("--mm-per-px", type=positive, metavar="MM", help="at the vessel")
     parser.add_argument("--catheter-french", type=positive, metavar="F", help="scale from a catheter; needs --catheter")
@@ -113,9 +114,12 @@ def _document(found: Any, number: int, arguments: argparse.Namespace, places: li
     from ..fluoroscopy.vessels_stenosis import find_stenoses, measure_stenosis
 
     scale = {"mm_per_px": found.mm_per_px, "mm_per_px_sigma": found.mm_per_px_sigma}
-    stenoses, refused = find_stenoses(found.tree, least_percent=arguments.least_stenosis, **scale)
+    sure, refused = find_stenoses(found.tree, least_percent=arguments.least_stenosis, **scale)
+    every, _ = find_stenoses(found.tree, least_percent=arguments.least_stenosis, sigmas=0.0, least_sides=1, **scale)
     measured = [measure_stenosis(found.tree, (x, y), **scale).to_dict() for x, y in places]
-    return {"frame_number": number, "stenoses": [s.to_dict() for s in stenoses], "refused": refused,
+    known = {s.place_px for s in sure}
+    return {"frame_number": number, "stenoses": [s.to_dict() for s in sure],
+            "unsure": [s.to_dict() for s in every if s.place_px not in known], "refused": refused,
             "measured": measured, **found.to_dict()}
 
 

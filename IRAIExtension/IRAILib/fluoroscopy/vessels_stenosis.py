@@ -200,16 +200,20 @@ def usual_diameter(vessel: Vessel) -> np.ndarray:
     return out
 
 
-def find_stenoses(tree: VesselTree, *, least_percent: float = 30.0, mm_per_px: float | None = None,
-                  mm_per_px_sigma: float = 0.0) -> tuple[list[Stenosis], list[dict[str, Any]]]:
-    """(narrow places, first what is tightest for sure: percent less its standard error; refused places with `place_px`
-    and `reason`).
+def find_stenoses(tree: VesselTree, *, least_percent: float = 30.0, sigmas: float = 2.0, least_sides: int = 2,
+                  mm_per_px: float | None = None, mm_per_px_sigma: float = 0.0
+                  ) -> tuple[list[Stenosis], list[dict[str, Any]]]:
+    """(narrow places, first what is tightest for sure: percent less `sigmas` standard errors; refused places with
+    `place_px` and `reason`).
 
-    Args: least_percent of the diameter: a place is listed when it is as tight even one standard error less. An
-    empty tree gives ([], []).
+    Args: least_percent of the diameter: a place is listed when it is as tight even `sigmas` standard errors less, and
+    has a healthy neighbour on `least_sides` sides (1 or 2). Noise and overlap make narrow places in every vessel: 0
+    sigmas and one side list them all. An empty tree gives ([], []).
     """
     if not 0.0 <= least_percent < 100.0:
         raise InputError(f"the least stenosis of {least_percent:g} % isn't between 0 and 100")
+    if not sigmas >= 0.0:
+        raise InputError(f"{sigmas:g} standard errors: give 0 or more")
     found, refused = [], []
     for number, vessel in enumerate(vessels_of(tree)):
         usual = usual_diameter(vessel)
@@ -224,9 +228,9 @@ def find_stenoses(tree: VesselTree, *, least_percent: float = 30.0, mm_per_px: f
             except RefusedError as error:
                 refused.append({"place_px": [round(float(v), 1) for v in vessel.points_px[at]], "reason": str(error)})
                 continue
-            if one.percent_diameter - one.percent_sigma >= least_percent:
+            if one.percent_diameter - sigmas * one.percent_sigma >= least_percent and one.sides >= least_sides:
                 found.append(one)
-    return _apart(sorted(found, key=lambda s: s.percent_sigma - s.percent_diameter)), refused
+    return _apart(sorted(found, key=lambda s: sigmas * s.percent_sigma - s.percent_diameter)), refused
 
 
 def _apart(found: list[Stenosis]) -> list[Stenosis]:
