@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from IRAILib.cli.main import main
 from IRAILib.fluoroscopy.vessels import find_vessels
+from IRAILib.fluoroscopy.vessels_frangi import FrangiOptions
 from IRAILib.fluoroscopy.vessels_network import WEIGHTS, VesselNetwork, load_card
 from IRAILib.fluoroscopy.vessels_scores import dice
 from IRAILib.fluoroscopy.vessels_train import build, draw_fold, make_pair, read_frames, train
+from IRAILib.fluoroscopy.vessels_train_command import frangi_dice, tune_frangi, tune_operation
 from IRAILib.geometry import CancelledError, InputError
 from PIL import Image
 from scipy import ndimage
@@ -96,15 +98,16 @@ def test_training_learns_and_leaves_torch_as_it_was(tmp_path: Path) -> None:
     torch.manual_seed(5)
     drawn = drawing()
     pair = make_pair("a", drawn.frame, drawn.truth)
-    net, done = train([pair], steps=25, widths=(8, 8, 8, 8), keep=tmp_path / "net.pt")
-    first, _ = train([pair], steps=1, widths=(8, 8, 8, 8))
+    net, done = train([pair], steps=40, widths=(16, 16, 16, 16), keep=tmp_path / "net.pt")
+    first, _ = train([pair], steps=1, widths=(16, 16, 16, 16))
     assert torch.equal(torch.rand(1), expected)
     assert torch.get_num_threads() == threads
-    assert done["steps"] == 25
-    values = torch.from_numpy(pair.channels[None, :, :240, :296])
+    assert done["steps"] == 40
+    values = torch.from_numpy(pair.channels[None, :, :240, :288])
+    truth = drawn.truth[:, :288]
     with torch.no_grad():
-        scores = [float((n(values)[0, 0].numpy()[drawn.truth[:, :296]]).mean()
-                        - n(values)[0, 0].numpy()[~drawn.truth[:, :296]].mean()) for n in (net, first)]
+        logits = [n(values)[0, 0].numpy() for n in (net, first)]
+    scores = [float(seen[truth].mean() - seen[~truth].mean()) for seen in logits]
     assert scores[0] > scores[1] + 0.1
     assert (tmp_path / "net.pt").is_file()
     with pytest.raises(InputError):
@@ -112,6 +115,29 @@ def test_training_learns_and_leaves_torch_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(CancelledError):
         train([pair], steps=5, widths=(8, 8, 8, 8), cancelled=lambda: True)
     assert build((8, 8, 8, 8)) is not None
+
+
+def test_thresholds_are_those_that_fit_the_frames_given() -> None:
+    drawn = drawing()
+    frames = {"a": (drawn.frame, drawn.truth)}
+    wide = ndimage.binary_dilation(drawn.truth, iterations=3)
+
+    class Wide:
+        """Sure of the vessel; of 3 px around it 0.45 when it is too wide, 0.65 when the truth is as wide."""
+
+        def __init__(self, value: float):
+            self.value = value
+
+        def probability(self, work, ridges, *, flips=True):
+            return np.where(drawn.truth, 0.9, np.where(wide, self.value, 0.0)).astype(np.float32)
+
+    assert tune_operation(frames, Wide(0.45))["threshold"] >= 0.5  # type: ignore[arg-type]
+    assert tune_operation({"a": (drawn.frame, wide)}, Wide(0.65))["threshold"] <= 0.6  # type: ignore[arg-type]
+    grid = [FrangiOptions(high=0.999, low=0.99), FrangiOptions()]
+    values = frangi_dice(frames, grid)
+    assert values.shape == (2, 1)
+    assert values[1, 0] > max(0.7, values[0, 0])
+    assert tune_frangi(frames, grid) is grid[1]
 
 
 def test_reading_pairs(tmp_path: Path) -> None:
@@ -147,6 +173,8 @@ def test_console_writes_mask_numbers_and_picture(picture: Path, tmp_path: Path, 
     top = values["stenoses"][0]
     assert np.hypot(*np.subtract(top["place_px"], place)) < 5.0
     assert abs(top["percent_diameter"] - 60.0) < 12.0
+    assert top["percent_diameter"] - 2 * top["percent_diameter_sigma"] > 29.9
+    assert top["place_px"] not in [one["place_px"] for one in values["unsure"]]
     assert "validated on" in said
     assert np.asarray(Image.open(drawn)).shape == (240, 300, 3)
 

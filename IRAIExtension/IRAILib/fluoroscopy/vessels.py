@@ -126,10 +126,17 @@ def find_vessels(frame: Any, *, mm_per_px: float | None = None, mm_per_px_sigma:
             probability = (0.5 * (probability + stretched)).astype(np.float32)
         validated = net.validated_on
     whole, field = work.to_frame(probability), work.to_frame(work.field.astype(np.float32)) > 0.5
-    mask = hysteresis(without_edges(np.where(field, whole, 0.0), field, low, work.scale), low, high,
-                      max(1, round(least / work.scale**2)))
+    mask = mask_of(whole, field, low, high, least, work.scale)
     tree = make_tree(full_log(frame, work), mask) if diameters else VesselTree()
     return VesselMap(mask, whole, tree, field, method, work.polarity, work.scale, validated, mm_per_px, mm_per_px_sigma)
+
+
+def mask_of(values: np.ndarray, field: np.ndarray, low: float, high: float, least_px: int, scale: float = 1.0
+            ) -> np.ndarray:
+    """(rows, columns) bool: pieces of `values` over `low` that reach `high` somewhere, have at least `least_px` pixels
+    at work and don't run along the edge of the `field`. `scale`: pixels at work over pixels of `values`."""
+    return hysteresis(without_edges(np.where(field, values, 0.0), field, low, scale), low, high,
+                      max(1, round(least_px / scale**2)))
 
 
 def without_edges(values: np.ndarray, field: np.ndarray, low: float, scale: float) -> np.ndarray:

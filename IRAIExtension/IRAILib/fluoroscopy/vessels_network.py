@@ -19,7 +19,7 @@ from ..geometry import InputError, MissingPackageError
 from .vessels_work import Work, channels
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "vessels_xray.onnx"
-MULTIPLE = 8
+MULTIPLE = 16
 FLIPS = ((), (1,), (2,), (1, 2))
 COMMAND = "python -m IRAILib.fluoroscopy.vessels_train_command"
 

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from ..geometry import InputError, IRAIError, RefusedError
-from .vessels import find_vessels
-from .vessels_frangi import FrangiOptions, frangi_mask, ridges
+from .vessels import find_vessels, mask_of
+from .vessels_frangi import FOR_NETWORK, FrangiOptions, frangi_mask, ridges
 from .vessels_network import VesselNetwork
 from .vessels_scores import auc, centreline_agreement, cl_dice, dice
-from .vessels_train import draw_fold, make_pair, read_frames, train, write_card, write_onnx
+from .vessels_train import STEPS, draw_fold, make_pair, read_frames, train, write_card, write_onnx
 from .vessels_work import make_work
 
 _log = logging.getLogger("IRAI.fluoroscopy.vessels_train")
 OPERATION = {"threshold": 0.4, "seed": 0.8, "least_px": 100}
+"""To begin with; `tune_operation` chooses among OPERATIONS on the frames that were trained on."""
+OPERATIONS = [{"threshold": low, "seed": high, "least_px": 100} for low in (0.3, 0.4, 0.5, 0.6, 0.7)
+              for high in (0.75, 0.85)]
 TESTS = ("dice", "cl_dice", "precision", "recall", "auc")
 Frames = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -43,20 +46,34 @@ def score(frames: Frames, method: str, network: VesselNetwork | None = None, opt
 
 def tune_frangi(frames: Frames, grid: list[FrangiOptions]) -> FrangiOptions:
     """Of `grid` the options with the greatest mean Dice on these frames, which must not be those of the test."""
-    works = {name: make_work(frame, polarity="dark") for name, (frame, _) in frames.items()}
-    best, chosen, known = -1.0, grid[0], {}
-    for options in grid:
-        key = options.sigmas_px, options.beta, options.gamma
-        if key not in known:
-            known = {key: {name: ridges(work, options) for name, work in works.items()}}
-        mean = float(np.mean([dice(frangi_mask(known[key][name], options), truth)
-                              for name, (_, truth) in frames.items()]))
-        if mean > best:
-            best, chosen = mean, options
-    return chosen
+    return grid[int(np.argmax(np.mean(frangi_dice(frames, grid), axis=1)))]
 
 
-def train_network(source: Path, out: Path, *, fold: int | None = 0, steps: int = 1200, seed: int | None = None,
+def frangi_dice(frames: Frames, grid: list[FrangiOptions]) -> np.ndarray:
+    """(options, frames) Dice of each of `grid` on each frame."""
+    out = np.zeros((len(grid), len(frames)))
+    for column, (frame, truth) in enumerate(frames.values()):
+        work, known = make_work(frame, polarity="dark"), {}
+        for row, options in enumerate(grid):
+            key = options.sigmas_px, options.beta, options.gamma
+            if key not in known:
+                known[key] = ridges(work, options)
+            out[row, column] = dice(frangi_mask(known[key], options), truth)
+    return out
+
+
+def tune_operation(frames: Frames, network: VesselNetwork) -> dict[str, float]:
+    """Of OPERATIONS the one with the greatest mean Dice on these frames, which must not be those of the test."""
+    totals = np.zeros(len(OPERATIONS))
+    for frame, truth in frames.values():
+        work = make_work(frame, polarity="dark")
+        values, field = network.probability(work, ridges(work, FOR_NETWORK)), work.to_frame(work.field) > 0.5
+        totals += [dice(mask_of(work.to_frame(values), field, o["threshold"], o["seed"], int(o["least_px"]),
+                                work.scale), truth) for o in OPERATIONS]
+    return OPERATIONS[int(np.argmax(totals))]
+
+
+def train_network(source: Path, out: Path, *, fold: int | None = 0, steps: int = STEPS, seed: int | None = None,
                   threads: int = 1, bfloat16: bool = False, start: Path | None = None) -> dict[str, Any]:
     """Trains on the fold's 30 pairs (fold None: on all), tests on its 10, writes vessels_xray.onnx and its card into
     `out`; returns the card. Raises: InputError, MissingPackageError without torch or onnx."""
@@ -67,15 +84,18 @@ def train_network(source: Path, out: Path, *, fold: int | None = 0, steps: int =
     net, done = train([make_pair(n, *frames[n]) for n in names], steps=steps, seed=number, threads=threads,
                       bfloat16=bfloat16, start=start, keep=out / "vessels_xray.pt",
                       progress=lambda _, text: _log.info("%s", text))
-    return write_network(net, out / "vessels_xray.onnx", {n: frames[n] for n in held}, done | {"fold": fold})
+    return write_network(net, out / "vessels_xray.onnx", {n: frames[n] for n in names}, {n: frames[n] for n in held},
+                         done | {"fold": fold})
 
 
-def write_network(net: Any, path: Path, held: Frames, done: dict[str, Any]) -> dict[str, Any]:
-    """The ONNX file and its card, tested on the frames held out as it will be used."""
+def write_network(net: Any, path: Path, seen: Frames, held: Frames, done: dict[str, Any]) -> dict[str, Any]:
+    """The ONNX file and its card: thresholds chosen on the frames seen, tested on those held out as it will be used."""
     write_onnx(net, path, half=True)
     write_card(path, operation=OPERATION, training=done, test={})
+    operation = tune_operation(seen, VesselNetwork(path))
+    write_card(path, operation=operation, training=done, test={})
     test = {"frames": list(held)} | score(held, "network", VesselNetwork(path)) if held else {}
-    return write_card(path, operation=OPERATION, training=done, test=test)
+    return write_card(path, operation=operation, training=done, test=test)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="folder of NAME.png with NAME_gt.png")
     parser.add_argument("--out", required=True, type=Path, help="folder for vessels_xray.onnx and its card")
     parser.add_argument("--fold", type=int, default=0, help="which ten frames are held out; -1: none")
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bfloat16", action="store_true", help="on processors that have it: three times faster")
