@@ -120,6 +120,14 @@ def test_growing_never_turns_a_response_better(sizes, factor, more) -> None:
     assert order[targets_response(then).category] <= order[targets_response(later).category]
 
 
+def test_by_itself_a_sum_must_grow_by_5_mm() -> None:
+    assert response_of_sums(20, 20, 25, all_gone=False).category == "PD"
+    assert response_of_sums(20, 20, 24.95, all_gone=False).category == "SD"
+    assert targets_response([Lesion("liver", False, (20.0, 25.0))]).category == "PD"
+    assert response_of_sums(20, 0.5, 0.9, all_gone=False).from_nadir_percent == pytest.approx(80)
+    assert response_of_sums(0.5, 0, 0.1, all_gone=False).from_nadir_percent is None
+
+
 def test_bad_sums_are_refused() -> None:
     for sums in ((0, 0, 0), (10, 11, 5), (10, 5, -1), (math.nan, 5, 5), (10, 5, math.inf), (10, math.nan, 5)):
         with pytest.raises(InputError):
