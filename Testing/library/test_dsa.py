@@ -230,3 +230,15 @@ def test_a_live_frame_must_fit():
 def test_odd_sizes_and_a_picture_of_nothing():
     assert Subtraction(np.zeros((1, 70, 131)), np.ones((70, 131), bool)).subtract(np.zeros((70, 131)))[0].shape == (
         70, 131)
+
+
+@pytest.mark.parametrize(("depth", "width_s"), [(0.1, 2.5), (0.2, 2.5), (0.2, 1.2)])
+def test_times_of_faint_and_slow_contrast_are_told_as_unsure_as_they_are(depth, width_s):
+    time_s = np.arange(60) * 0.25
+    frames = np.random.default_rng(0).normal(0, 0.03, (60, 48, 48)).astype(np.float32)
+    frames -= (depth * np.exp(-(((time_s - 7) / width_s) ** 2)))[:, None, None].astype(np.float32)
+    maps = perfusion_maps(frames, time_s)
+    for found, told in zip((maps.arrival_s, maps.peak_s), maps.errors_s(), strict=True):
+        scatter = float(np.nanstd(found))
+        assert 0.8 * scatter < np.nanmedian(told) < max(1.6 * scatter, 0.15)  # half a frame and a little
+    assert maps.to_dict()["median_peak_error_s"] == pytest.approx(np.nanmedian(maps.errors_s()[1]))
