@@ -15,7 +15,7 @@ from IRAILib.registration.multimodal import MultimodalOptions, register_multimod
 from IRAILib.registration.rigid_search import Poses, random_poses, rms_mm
 from multimodal_cases import SHAPE, body, contrast, distances, grid, known_pose, moved_by
 
-QUICK = MultimodalOptions(starts=128)
+QUICK = MultimodalOptions(starts=96)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,8 @@ def test_the_command_writes_what_transform_points_takes(images, tmp_path, capsys
     write_volume(moved_by(images["MR"], pose), tmp_path / "mr.nrrd")
     (tmp_path / "start.json").write_text(json.dumps({"moving_from_fixed": np.eye(4).tolist()}))
     command = ["fusion", "register", str(tmp_path / "ct.nrrd"), str(tmp_path / "mr.nrrd"), "--out",
-               str(tmp_path / "t.h5"), "--json", str(tmp_path / "t.json"), "--method", "mutual"]
+               str(tmp_path / "t.h5"), "--json", str(tmp_path / "t.json"), "--method", "mutual",
+               "--starts", "48", "--shift", "20", "--turn", "14"]
     assert main([*command, "--init", str(tmp_path / "start.json")]) == 0, capsys.readouterr().err
     found = read_transform(tmp_path / "t.h5").apply(np.array([[-15.0, 10, -5]]))
     assert np.linalg.norm(found - (pose[:3, :3] @ (-15, 10, -5) + pose[:3, 3])) < 1.5

@@ -41,6 +41,8 @@ def add_step(commands) -> None:
     parser.add_argument("--shift", type=float, default=30.0, metavar="MM", help="how far to search (default 30 mm)")
     parser.add_argument("--turn", type=float, default=22.0, metavar="DEG",
                         help="how far to search (default 22 degrees)")
+    parser.add_argument("--starts", type=int, default=512, metavar="N",
+                        help="poses looked at before the best are followed (default 512; fewer for a short search)")
     parser.add_argument("--seed", type=int, default=1, help="of the drawn points and starts")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the result and the verdict there")
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
@@ -55,7 +57,7 @@ def run_register(arguments: argparse.Namespace) -> int:
 
     if arguments.out.suffix.lower() not in SUFFIXES:
         raise InputError(f"{arguments.out}: not a transform file by its name; use {' '.join(SUFFIXES[:3])}")
-    options = MultimodalOptions(arguments.method, arguments.shift, arguments.turn, seed=arguments.seed)
+    options = MultimodalOptions(arguments.method, arguments.shift, arguments.turn, arguments.starts, arguments.seed)
     fixed, moving = read_volume(arguments.fixed), read_volume(arguments.moving)
     given: dict[str, Any] = {"fixed": fixed, "moving": moving, "options": options,
                              "init": None if arguments.init is None else read_pose(arguments.init)}
