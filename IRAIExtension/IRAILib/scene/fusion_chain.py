@@ -159,6 +159,17 @@ def replaced(links: Iterable[ChainLink], **changes: ChainLink) -> list[ChainLink
     return [*out, *changes.values()]
 
 
+def against(given: ChainLink, heard: ChainLink | None) -> ChainLink:
+    """What the user gave, which goes before what a sender says under the same name; STALE where the two contradict."""
+    if heard is None or not heard.usable or not given.usable:
+        return given
+    off_mm, off_deg = _difference(np.asarray(given.matrix, float), np.asarray(heard.matrix, float))
+    if off_mm <= CLOSURE_MM and off_deg <= CLOSURE_DEG:
+        return given
+    return replace(given, status=STALE, why=f"the sender says another {given.name}, off by {off_mm:.1f} mm and "
+                                            f"{off_deg:.1f} degrees: end one of the two")
+
+
 def aged(link: ChainLink, limit_s: float) -> ChainLink:
     """A live link that is older than the limit is LOST, whatever was said of it."""
     if link.origin != LIVE or link.status != OK or link.age_s is None or link.age_s <= limit_s:

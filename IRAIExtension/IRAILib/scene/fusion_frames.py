@@ -14,7 +14,7 @@ from ..geometry import InputError, LinearTransform, RefusedError
 from ..link.messages import Image
 from ..link.probe import ImagePairing, TrackedTools, frames_of, image_frames
 from ..navigation.probe import ProbeCalibration
-from .fusion_chain import CALIBRATION, LIVE, LOST, STALE, ChainLink
+from .fusion_chain import CALIBRATION, LIVE, LOST, STALE, ChainLink, against
 
 IMAGE = "Image"
 FRESH_S = 0.5
@@ -207,9 +207,11 @@ class LiveInput:
         out = [self._tool(state) for state in self.tools.tools()]
         out += [ChainLink(*frames_of(name), None, LOST, LIVE, why="the connection is gone") for name in self.known
                 if name not in heard]
-        out.sort(key=lambda link: link.name)
+        out = sorted((link for link in out if link.source != link.target), key=lambda link: link.name)
         if self.calibration is not None:
-            out.insert(0, self._calibration_link(self.calibration))
+            given = self._calibration_link(self.calibration)
+            said = next((link for link in out if link.name == given.name), None)
+            out = [against(given, said), *(link for link in out if link is not said)]
         elif self.frame is not None and self.frame.reference_from_pixel is not None:
             age = self.age_s() or 0.0
             link = ChainLink(IMAGE, self._sender_frame, self.frame.reference_from_pixel, age_s=age,
@@ -219,8 +221,8 @@ class LiveInput:
 
     def _tool(self, state) -> ChainLink:
         source, target = frames_of(state.name)
-        found = None if state.lost else self.tools.transform(target, source)
-        return ChainLink(source, target, None if found is None else found.matrix, LOST if state.lost else "OK", LIVE,
+        own = None if state.lost else self.tools._now(state.name)  # its own word, so that contradictions are seen
+        return ChainLink(source, target, own, LOST if state.lost else "OK", LIVE,
                          state.age_s, self.tracker_error_mm, "" if not state.lost else state.status.lower(),
                          "assumed by the user")
 

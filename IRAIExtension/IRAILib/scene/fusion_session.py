@@ -17,7 +17,7 @@ import numpy as np
 from ..geometry import InputError, LinearTransform, NeedleEstimate, NeedleStatus
 from ..link.carm import CArmFrame, CArmReceiver
 from ..navigation.live_tre import LiveTre
-from .fusion_chain import ChainLink, ChainState, chain_rows, chain_state
+from .fusion_chain import ChainLink, ChainState, against, chain_rows, chain_state
 from .fusion_frames import FRESH_S, IMAGE, LiveFrame, LiveInput
 from .fusion_guide import Breach, Obstacle, ToolTip, breach, tool_estimate
 from .fusion_registration import PatientRegistration
@@ -225,9 +225,9 @@ class FusionSession:
         """Every link that is known, as it stands now; the registration's error is taken at a point."""
         links = self.live.links()
         if self.registration is not None:
-            names = {link.name for link in links}
-            link = self.registration.link(point_ras)
-            links += [link] if link.name not in names else []
+            given = self.registration.link(point_ras)
+            said = next((link for link in links if link.name == given.name), None)
+            links = [*(link for link in links if link is not said), against(given, said)]
         return links
 
     def image_chain(self) -> ChainState:
@@ -238,6 +238,8 @@ class FusionSession:
             return replace(chain, problem="no picture has come yet")
         if chain.ok and age is not None and age > FRESH_S:
             return replace(chain, problem=f"the picture is {age:.1f} s old")
+        if chain.ok and self.live.frame is not None and self.live.frame.reference_from_pixel is None:
+            return replace(chain, problem=self.live.frame.reason or "the picture's pose is not known")
         return chain
 
     def tool_chain(self) -> ChainState:
