@@ -54,22 +54,39 @@ class FusionNavActions(PlanActions, CArmActions):
         self.readStructures(parameters)
 
     def readStructures(self, parameters):
-        """Read the structures again when they, or the names to leave out, have changed."""
-        node = parameters.structures
-        display = node.GetDisplayNode() if node is not None else None
-        key = (node and (node.GetID(), node.GetMTime(), node.GetSegmentation().GetMTime()),
-               display and tuple(display.GetSegmentVisibility(one) for one in node.GetSegmentation().GetSegmentIDs()),
-               parameters.leaveOut, parameters.organ, parameters.drawStructures)
-        if key == self._obstacleKey:
-            return
+        """Read the structures again when they, their place, or the names to leave out, have changed.
+
+        Raises InputError for structures that can't be read; then there are none, rather than those of before."""
+        from IRAILib.geometry import InputError
         from IRAILib.scene.fusion_guide import obstacles_from_node
 
-        self._obstacleKey = key
         session = self.openSession()
-        structures = obstacles_from_node(node)
+        try:
+            key = self._structuresKey(parameters)
+            if key == self._obstacleKey:
+                return
+            structures = obstacles_from_node(parameters.structures)
+        except InputError:
+            self._obstacleKey, session.obstacles = None, []
+            session.views.set_structures([])
+            raise
+        self._obstacleKey = key
         left = {*namesOf(parameters.leaveOut), parameters.organ}
         session.obstacles = [entry for entry in structures if entry.name not in left]
         session.views.set_structures(structures if parameters.drawStructures else [])
+
+    @staticmethod
+    def _structuresKey(parameters):
+        """Whatever the structures depend on. The place is the matrix: a transform that moves tells no node below it."""
+        from IRAILib.scene.nodes import world_from_node
+
+        node = parameters.structures
+        if node is None:
+            return (None,)
+        inside, display = node.GetSegmentation(), node.GetDisplayNode()
+        return (node.GetID(), node.GetMTime(), inside.GetMTime(), world_from_node(node).tobytes(),
+                display and tuple(display.GetSegmentVisibility(one) for one in inside.GetSegmentIDs()),
+                parameters.leaveOut, parameters.organ, parameters.drawStructures)
 
     # ---- 2 connect and calibrate
 

@@ -63,7 +63,10 @@ class Panel:
             return
         self._refreshing = True
         try:
-            self.logic.apply(self.parameters)
+            try:
+                self.logic.apply(self.parameters)
+            except Exception as error:  # structures that can't be read: said, and the numbers go on being renewed
+                self.guide.problem = str(error)
             state = self.logic.openSession().state()
             for part in (self.volumes, self.link, self.calibrate, self.register, self.plan, self.guide, self.carm):
                 part.update(self.parameters, state)

@@ -313,3 +313,23 @@ def test_the_cut_shows_the_volume_that_is_there(scene) -> None:
     inside, rim, outside = cut[50, 50], cut[50, 15], cut[50, 5]
     assert (inside, rim) == (pytest.approx(160, abs=2), pytest.approx(96, abs=2))
     assert outside == 0
+
+
+def test_the_cut_follows_a_volume_whose_transforms_move(scene) -> None:
+    """Also a transform above the volume's own: neither tells the volume's node."""
+    from IRAILib.scene.fusion_views import LiveViews
+    from IRAILib.scene.nodes import matrix_to_vtk
+
+    volume = volume_to_node(Volume(np.zeros((9, 9, 9), np.int16), Grid((9, 9, 9), np.eye(4)), "CT"),
+                            scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT"))
+    inner, outer = (scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name) for name in ("inner", "outer"))
+    volume.SetAndObserveTransformNodeID(inner.GetID())
+    inner.SetAndObserveTransformNodeID(outer.GetID())
+    views = LiveViews()
+    views.volume = volume
+    np.testing.assert_allclose(views._library_volume().grid.centre_ras, (4.0, 4.0, 4.0))
+    for node, shift in ((inner, (10.0, 0.0, 0.0)), (outer, (0.0, 20.0, 0.0))):
+        matrix = np.eye(4)
+        matrix[:3, 3] = shift
+        node.SetMatrixTransformToParent(matrix_to_vtk(matrix))
+    np.testing.assert_allclose(views._library_volume().grid.centre_ras, (14.0, 24.0, 4.0))

@@ -17,7 +17,7 @@ from .changes import ROLE, put_in_folder, remove_node
 from .fusion_guide import Obstacle
 from .link_status import dim_colors
 from .needle import NeedleView
-from .nodes import matrix_to_vtk, volume_from_node
+from .nodes import matrix_to_vtk, volume_from_node, world_from_node
 
 FOLDER = "FusionNav"
 SIDE_BY_SIDE, BLENDED, CHECKERBOARD = "side", "blend", "checker"
@@ -137,7 +137,7 @@ class LiveViews:
         """The chosen volume as the library has it, read again when it is another one or was moved."""
         node = self.volume
         key = (node.GetID(), node.GetMTime(), node.GetImageData().GetMTime() if node.GetImageData() else 0,
-               node.GetParentTransformNode() and node.GetParentTransformNode().GetMTime())
+               world_from_node(node).tobytes())  # the matrix itself: a transform that moves tells no node below it
         if key != self._volume_id or self._volume is None:
             self._volume_id, self._volume = key, volume_from_node(node)
         return self._volume
