@@ -95,6 +95,12 @@ def test_a_target_is_sent_only_when_the_user_agreed(scene, robot) -> None:
     with pytest.raises(RefusedError, match="not confirmed"):
         fusion_robot.send_target(prepared, False, robot)
     assert robot.session.machine.target is None
+    line = prepared.path_node
+    line.SetNthControlPointPosition(1, 0.0, 20.0, 1.0)
+    with pytest.raises(RefusedError, match="path was changed after"):
+        fusion_robot.send_target(prepared, True, robot, registered())
+    assert robot.session.machine.target is None
+    line.SetNthControlPointPosition(1, 0.0, 20.0, 0.0)
     sent = fusion_robot.send_target(prepared, True, robot, registered())
     np.testing.assert_allclose(sent[:3, 3], (0.0, 20.0, 0.0), atol=1e-6)
     np.testing.assert_allclose(sent[:3, 2], (0.0, -1.0, 0.0), atol=1e-6)
@@ -104,6 +110,9 @@ def test_a_target_is_sent_only_when_the_user_agreed(scene, robot) -> None:
         time.sleep(0.02)
     check = fusion_robot.answered(prepared, robot)
     assert check is None or check.text
+    scene.RemoveNode(line)
+    with pytest.raises(RefusedError, match="path was changed after"):
+        fusion_robot.send_target(prepared, True, robot, registered())
 
 
 def test_an_obstacle_on_the_path_stops_it(scene, robot) -> None:

@@ -29,10 +29,13 @@ CALIBRATION = "CalibrationToRAS"
 
 @dataclass(frozen=True, eq=False)
 class PreparedTarget:
-    """A path made ready for a robot: nothing was sent yet. question: what the user is asked, with every check."""
+    """A path made ready for a robot: nothing was sent yet. question: what the user is asked, with every check.
+    path_node, path: the line, and its (entry, target) when it was checked."""
 
     plan: RobotPlan
     question: str
+    path_node: Any = None
+    path: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def chain_of(robot, registration=None) -> list[Link]:
@@ -64,20 +67,36 @@ def prepare_target(path_node, volume_node, robot, obstacles: list[Obstacle], *, 
         raise RefusedError("not sent: " + "; ".join(plan.problems))
     lines = "\n".join(f"- {check.text}" for check in plan.checks)
     return PreparedTarget(plan, f"Send this target to the robot?\n{plan.summary()}\n\n{lines}\n\nValidated on: "
-                                f"{plan.validated_on}")
+                                f"{plan.validated_on}", path_node, path)
 
 
 def send_target(prepared: PreparedTarget, agreed: bool, robot, registration=None) -> np.ndarray:
     """Send a confirmed target. Returns the pose (4, 4) RAS from the needle that left.
 
-    Raises RefusedError: not agreed, no connection, a link lost since, a phase in which no target is taken.
+    Raises RefusedError: not agreed, the path is another by now, no connection, a link lost since, a phase in which no
+    target is taken.
     """
     token = confirm(prepared.plan, agreed)
+    _require_same_path(prepared)
     pose = require_confirmed(prepared.plan, token, prepared.plan.ras_from_needle, chain_of(robot, registration))
     if robot is None or not robot.connected:
         raise RefusedError("not sent: the robot is not connected")
     robot.session.send_target(pose)
     return pose
+
+
+def _require_same_path(prepared: PreparedTarget) -> None:
+    """Raises RefusedError where the line was moved or taken away while the user was asked."""
+    if prepared.path is None:
+        return
+    node, now = prepared.path_node, None
+    if node.GetScene() is not None:
+        try:
+            now = plan_from_node(node)
+        except InputError:
+            now = None
+    if now is None or not np.array_equal(np.array(now), np.array(prepared.path)):
+        raise RefusedError("not sent: the path was changed after it was checked; send it again")
 
 
 def send_frame(transform_node, robot) -> None:
