@@ -163,3 +163,38 @@ def test_obstacles_are_the_visible_segments_that_are_not_left_out(scene) -> None
     assert [entry.name for entry in found] == ["Vessel"]
     assert float(found[0].at(CENTRE + (15.0, 0.0, 0.0))[0]) == pytest.approx(5.0, abs=0.9)
     assert obstacles_from_node(None) == []
+
+
+def test_the_structure_that_is_near_is_named_with_its_own_distance() -> None:
+    """Near one vessel while the shaft points at a bone far ahead: both are told, neither under the other's number."""
+    tip = CENTRE + (14.0, 0.0, 0.0)
+    value = breach(estimate_at(tip), [sphere(), sphere("Bone", tip + (0.0, 0.0, 30.0))])
+    assert (value.status, value.name, value.ahead_name) == ("near", "Vessel", "Bone")
+    assert value.distance_mm == pytest.approx(4.0, abs=0.9)
+    text = breach_text(value)
+    assert text.startswith("NEAR Vessel: ")
+    assert "Bone is hit in" in text
+
+
+@pytest.mark.parametrize("shift", np.arange(0.0, 1.0, 0.1))
+def test_a_sheet_one_thin_voxel_thick_is_not_stepped_over(shift) -> None:
+    grid = Grid((80, 20, 20), np.diag([0.4, 0.4, 0.4, 1.0]))
+    thin = np.zeros(grid.shape, bool)
+    thin[50] = True
+    sheet = Obstacle("Vein", signed_distance(Mask(thin, grid)))
+    value = breach(estimate_at((4.0, 4.0, 8.0 + shift)), [sheet], margin_mm=1.0)
+    assert value.ahead_mm == pytest.approx(20.0 - 8.0 - shift, abs=0.5)
+
+
+def test_two_segments_of_one_name_are_two_structures(scene) -> None:
+    from IRAILib.scene.fusion_plan import _segments
+    from IRAILib.scene.write import mask_to_segment
+
+    grid = Grid((20, 20, 20), np.diag([2.0, 2.0, 2.0, 1.0]))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "S")
+    for number, middle in enumerate((10.0, 30.0)):
+        inside = np.linalg.norm(grid.all_points_ras() - middle, axis=-1) < 5.0
+        segment_id = mask_to_segment(node, Mask(inside, grid), f"Vein{number}")
+        node.GetSegmentation().GetSegment(segment_id).SetName("Vein")
+    assert [entry.name for entry in obstacles_from_node(node)] == ["Vein", "Vein (2)"]
+    assert sorted(_segments(node)) == ["Vein", "Vein (2)"]

@@ -6,6 +6,7 @@ Plain numbers in world RAS mm; nodes are read by `obstacles_from_node` alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from .fusion_chain import ChainState
 CLEAR, NEAR, BREACH, UNKNOWN = "clear", "near", "breach", "unknown"
 SIGMAS = 2.0
 """A structure counts as near while this many standard deviations reach into the margin."""
-STEP_MM = 1.0
+STEP_MM = 0.25
+"""Between the points ahead that are looked at: under a voxel, so that a vessel one voxel thick isn't stepped over."""
 VALIDATED_ON = ("distances: spheres of known radius; the uncertainty is the sum of the chain's parts and was not "
                 "checked on patients")
 
@@ -86,7 +88,8 @@ class Breach:
     """How near the nearest structure is. Lengths mm, world RAS.
 
     status: clear, near, breach, unknown. name: of the structure. distance_mm: tip to its surface, negative inside;
-    sigma_mm: standard deviation, None when not known. ahead_mm: how far ahead along the shaft it is hit, None: not.
+    sigma_mm: standard deviation, None when not known. ahead_mm: how far ahead along the shaft a structure is hit, None:
+    none is; ahead_name: which one.
     """
 
     status: str = UNKNOWN
@@ -94,6 +97,7 @@ class Breach:
     distance_mm: float | None = None
     sigma_mm: float | None = None
     ahead_mm: float | None = None
+    ahead_name: str = ""
     validated_on: str = VALIDATED_ON
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +107,8 @@ class Breach:
 
 def breach(estimate: NeedleEstimate, obstacles: list[Obstacle], *, margin_mm: float = 5.0,
            ahead_mm: float = 30.0) -> Breach:
-    """Whether the tip is in, or nearer than the margin to, a structure, and which one lies ahead.
+    """Whether the tip is in, or nearer than the margin to, a structure, and which one lies ahead. The structure that is
+    named is the one that the status is of; with nothing near, the one ahead.
 
     Without a tip or without structures: unknown. Raises InputError for a margin below 0.
     """
@@ -115,15 +120,17 @@ def breach(estimate: NeedleEstimate, obstacles: list[Obstacle], *, margin_mm: fl
     near = [(float(obstacle.at(estimate.tip)[0]), obstacle) for obstacle in obstacles]
     distance, nearest = min(near, key=lambda pair: pair[0])
     hit = _ahead(estimate, obstacles, ahead_mm)
+    close = distance - SIGMAS * (sigma or 0.0) <= margin_mm
     if distance <= 0.0:
         status = BREACH
-    elif distance - SIGMAS * (sigma or 0.0) <= margin_mm or (hit is not None and hit[0] <= margin_mm):
+    elif close or (hit is not None and hit[0] <= margin_mm):
         status = NEAR
     else:
         status = CLEAR
-    if hit is not None and status != BREACH and hit[1] is not nearest:
+    if hit is not None and not close:
         nearest, distance = hit[1], float(hit[1].at(estimate.tip)[0])
-    return Breach(status, nearest.name, distance, sigma, None if hit is None else hit[0])
+    return Breach(status, nearest.name, distance, sigma, None if hit is None else hit[0],
+                  "" if hit is None else hit[1].name)
 
 
 def _ahead(estimate: NeedleEstimate, obstacles: list[Obstacle], reach_mm: float) -> tuple[float, Obstacle] | None:
@@ -145,14 +152,15 @@ def breach_text(value: Breach) -> str:
         return f"BREACH: the tip is inside {value.name}, {-value.distance_mm:.1f}{doubt} mm deep"
     text = f"{value.name}: {value.distance_mm:.1f}{doubt} mm from the tip"
     if value.ahead_mm is not None:
-        text += f"; on this course it is hit in {value.ahead_mm:.0f} mm"
+        what = "it" if value.ahead_name == value.name else value.ahead_name
+        text += f"; on this course {what} is hit in {value.ahead_mm:.0f} mm"
     return ("NEAR " if value.status == NEAR else "") + text
 
 
 def obstacles_from_node(node, leave_out: tuple[str, ...] = ()) -> list[Obstacle]:
     """The visible segments of a segmentation node, except those of the given names, as obstacles; none for no node.
 
-    A segment without voxels is left out.
+    A segment without voxels is left out. Of several segments with one name each counts: "Vein", "Vein (2)".
     """
     from ..geometry import EmptyMaskError
     from .nodes import SegmentRef, mask_from_segment
@@ -169,5 +177,15 @@ def obstacles_from_node(node, leave_out: tuple[str, ...] = ()) -> list[Obstacle]
             mask = mask_from_segment(SegmentRef(node, segment_id)).crop_to_content(margin_mm=10.0)
         except EmptyMaskError:
             continue
-        out.append(Obstacle(segment.GetName(), signed_distance(mask), tuple(segment.GetColor())))
+        name = unlike(segment.GetName(), [entry.name for entry in out])
+        out.append(Obstacle(name, signed_distance(mask), tuple(segment.GetColor())))
     return out
+
+
+def unlike(name: str, taken: Collection[str]) -> str:
+    """The name, with a number where another structure has it: Slicer allows two segments of one name."""
+    number, made = 1, name
+    while made in taken:
+        number += 1
+        made = f"{name} ({number})"
+    return made

@@ -16,6 +16,7 @@ from ..navigation.entry_field import Obstacle
 from ..navigation.entry_plan import EntryPlanner
 from ..navigation.entry_result import EntryPath, EntryPlan
 from .changes import ROLE, SceneChange, put_in_folder, remove_node
+from .fusion_guide import unlike
 from .nodes import SegmentRef, mask_from_segment, points_from_markups, volume_from_node
 
 FOLDER = "FusionNav"
@@ -158,7 +159,10 @@ def _segments(segmentation) -> dict[str, SegmentRef]:
     if segmentation is None:
         return {}
     inside = segmentation.GetSegmentation()
-    return {inside.GetSegment(one).GetName(): SegmentRef(segmentation, one) for one in inside.GetSegmentIDs()}
+    out: dict[str, SegmentRef] = {}
+    for one in inside.GetSegmentIDs():
+        out[unlike(inside.GetSegment(one).GetName(), out)] = SegmentRef(segmentation, one)
+    return out
 
 
 def _visible(ref: SegmentRef) -> bool:
