@@ -142,6 +142,7 @@ def test_mrecist_is_about_what_enhances() -> None:
     assert grown.grade == "PD"
     assert any("5 mm" in text for text in grown.warnings)
     assert recist("liver 20mm 24mm").grade == "SD"
+    assert not any("5 mm" in text for text in recist("liver 20mm 25mm", name="mrecist").warnings)
     with pytest.raises(RefusedError, match="at least 20 mm"):
         recist("node:porta 19mm 9mm", name="mrecist")
     assert recist("node:porta 20mm 9mm", name="mrecist").grade == "CR"

@@ -29,6 +29,9 @@ def test_bsa_method_by_hand() -> None:
     whole = score("y90-bsa", BSA)
     assert whole.value == pytest.approx(1.848, abs=2e-3)
     lobe = score("y90-bsa", {**BSA, "target": "1000mL"})
+    assert lobe.details["tumour_share_percent"] == pytest.approx(30)
+    assert lobe.details["treated_share_percent"] == pytest.approx(200 / 3)
+    assert not lobe.warnings
     assert lobe.value == pytest.approx((1.848 - 0.2 + 0.3) * 2 / 3, abs=2e-3)
 
 
@@ -87,6 +90,8 @@ def test_glass_by_hand() -> None:
     """120 Gy x 1 kg / (50 x 0.96 x 0.99) = 2.5253 GBq."""
     assert score("y90-glass", {**GLASS, "residue": "1%"}).value == pytest.approx(120 / (50 * 0.96 * 0.99))
     assert score("y90-glass", {**GLASS, "density": "1.03g/mL"}).value == pytest.approx(120 * 1.03 / 48)
+    lungs = score("y90-glass", {**GLASS, "residue": "1%"}).details["lung_dose_gy"]
+    assert lungs == pytest.approx(50 * 0.04 * 120 / (50 * 0.96))
     default = score("y90-glass", {name: value for name, value in GLASS.items() if name != "density"})
     assert default.value == pytest.approx(120 * 1.03 / 48)
     assert default.inputs[-1].note == "default"
