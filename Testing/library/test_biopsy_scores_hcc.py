@@ -15,12 +15,13 @@ STAGE = {"number": 1, "largest": "1.5cm", "vascular_invasion": "no", "extrahepat
 
 
 @pytest.mark.parametrize(("change", "stage"), [
-    ({}, "0"), ({"largest": "2cm"}, "0"), ({"largest": "2.1cm"}, "A"), ({"largest": "12cm"}, "A"),
+    ({}, "0"), ({"largest": "2cm"}, "0"), ({"largest": "20.1mm"}, "A"), ({"largest": "12cm"}, "A"),
     ({"number": 2, "largest": "1cm"}, "A"), ({"number": 3, "largest": "30mm"}, "A"),
-    ({"number": 3, "largest": "31mm"}, "B"),
+    ({"number": 3, "largest": "30.1mm"}, "B"),
     ({"number": 4, "largest": "1cm"}, "B"), ({"number": 4, "largest": None}, "B"), ({"largest": None}, "0 or A"),
     ({"number": 2, "largest": None}, "A or B"), ({"vascular_invasion": "yes"}, "C"), ({"extrahepatic": "yes"}, "C"),
     ({"performance_status": 1}, "C"), ({"performance_status": 2}, "C"), ({"performance_status": 3}, "D"),
+    ({"performance_status": 3, "child_pugh": "C"}, "D"),
     ({"performance_status": 4, "vascular_invasion": "yes"}, "D"), ({"child_pugh": "B"}, "0"),
     ({"child_pugh": "C", "transplant_candidate": "no"}, "D"), ({"child_pugh": "C", "transplant_candidate": "yes"}, "0"),
     ({"child_pugh": "C"}, "0 or D"), ({"child_pugh": "C", "vascular_invasion": "yes"}, "C or D"),
@@ -58,6 +59,10 @@ def test_mhap_2_adds_the_number_and_has_its_own_bilirubin() -> None:
     base = {"bilirubin": "0.9mg/dL", "albumin": "3.6g/dL", "afp": "400ug/L", "largest": "7cm", "number": 1}
     assert score("mhap-2", base).value == 0
     assert score("mhap-2", {**base, "number": 2}).grade == "B"
+    assert not score("mhap-2", base).warnings
+    assert score("mhap-2", {**base, "bilirubin": "0.901mg/dL"}).value == 1
+    assert score("mhap-2", {**base, "bilirubin": "0.901mg/dL"}).warnings
+    assert not score("mhap-2", {**base, "bilirubin": "1mg/dL"}).warnings
     between = score("mhap-2", {**base, "bilirubin": "0.95mg/dL"})
     assert between.value == 1
     assert any("tables differ" in text for text in between.warnings)
