@@ -8,13 +8,16 @@ class CArmActions:
 
     xrayRun = None
     subtraction = None
+    _drawn = None
 
     def carmPose(self, parameters):
         """(4, 4) table_from_ras to start from: where the frame was found, else the isocentre's shift."""
         from IRAILib.scene import fusion_carm
 
         known = fusion_carm.pose_of_frame(parameters.xray)
-        if known is not None:
+        if known is not None and fusion_carm.registered_sigma_mm(parameters.xray) is not None:
+            return known
+        if known is not None and parameters.isocentre is None and parameters.volume1 is None:
             return known
         return fusion_carm.isocentre_pose(fusion_carm.isocentre_of(parameters.isocentre, parameters.volume1))
 
@@ -61,12 +64,13 @@ class CArmActions:
         """Another frame of the run, and of its subtraction, in the same nodes."""
         import numpy as np
         from IRAILib.scene import fusion_vessels
-        from IRAILib.scene.fusion_carm import write_frame
+        from IRAILib.scene.fusion_carm import turn_to, write_frame
 
         if self.xrayRun is None or parameters.xray is None or parameters.xray.GetID() != self.xrayRun[0]:
             return
         frames = self.xrayRun[1].frames
         number = min(max(int(number), 0), len(frames) - 1)
+        turn_to(parameters.xray, self.xrayRun[1], number)
         write_frame(parameters.xray, np.asarray(frames[number]))
         if self.subtraction is not None:
             fusion_vessels.show_subtraction(parameters.xray, self.subtraction, number)
@@ -93,12 +97,38 @@ class CArmActions:
                                           cancelled=cancelled)
 
     def drawPathOnXray(self, parameters, node):
-        """Draw the path on a frame. Returns what to say."""
+        """Draw the path on a frame, with the band of the frame's registration. Returns what to say."""
         from IRAILib.scene import fusion_carm
         from IRAILib.scene.needle_guidance import plan_from_node
 
         path = plan_from_node(parameters.plan)
-        return fusion_carm.draw_path_on(node, path) if node is not None and path is not None else ""
+        if node is None:
+            return ""
+        self._drawn = (node.GetID(), self._drawnKey(node, path))
+        return fusion_carm.draw_path_on(node, path, fusion_carm.registered_sigma_mm(node) or 0.0)
+
+    def renewPathOnXray(self, parameters):
+        """The path or the frame has moved since it was drawn: draw it again."""
+        if self._drawn is None:
+            return
+        from IRAILib.scene.fusion_carm import drawn_path
+        from IRAILib.scene.needle_guidance import plan_from_node
+
+        scene = self.openSession().views.scene
+        node, path = scene.GetNodeByID(self._drawn[0]), plan_from_node(parameters.plan)
+        if node is None:  # the frame is gone, and what was drawn on it goes with it
+            line, self._drawn = drawn_path(scene), None
+            if line is not None:
+                scene.RemoveNode(line)
+        elif self._drawnKey(node, path) != self._drawn[1]:
+            self.drawPathOnXray(parameters, node)
+
+    @staticmethod
+    def _drawnKey(node, path):
+        from IRAILib.scene.fusion_carm import GEOMETRY, POSE
+
+        points = None if path is None else tuple(float(value) for point in path for value in point)
+        return points, node.GetAttribute(GEOMETRY), node.GetAttribute(POSE)
 
     def anglesForPath(self, parameters):
         """Set the panel's angles to look down the path. Returns rows for a table."""
@@ -136,4 +166,4 @@ class CArmActions:
 
     def forgetRun(self):
         """The scene goes: what was read for its nodes goes, too."""
-        self.xrayRun = self.subtraction = None
+        self.xrayRun = self.subtraction = self._drawn = None

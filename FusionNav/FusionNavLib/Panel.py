@@ -100,6 +100,7 @@ class Panel:
             if self.parameters is not None:
                 self.plan.beat(self.parameters)
                 self.logic.drawRings(self.parameters)
+                self.logic.renewPathOnXray(self.parameters)
                 if fresh or self._beats % SHOW_EVERY == 0:
                     self.guide.follow(self.parameters)
             if fresh:

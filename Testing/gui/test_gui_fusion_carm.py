@@ -101,3 +101,54 @@ def test_a_robot_that_is_not_there_is_said_and_nothing_is_sent(xray) -> None:
     assert "own stop button" in ui.planNeedsLabel.text
     ui.robotConnectButton.click()
     assert xray.widget.logic.robot is None
+
+
+def drawn(panel):
+    """(points of the drawn path, number of its lines), or None."""
+    import slicer
+    from IRAILib.scene.fusion_carm import drawn_path
+
+    node = drawn_path(slicer.mrmlScene)
+    if node is None:
+        return None
+    mesh = node.GetPolyData()
+    return np.array([mesh.GetPoint(n) for n in range(mesh.GetNumberOfPoints())]), mesh.GetNumberOfLines()
+
+
+def test_the_path_on_a_registered_frame_has_its_band_and_follows_the_path(xray, monkeypatch) -> None:
+    import slicer
+    from IRAILib.scene import fusion_carm
+
+    parameters = xray.widget.panel.parameters
+    line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "Path")
+    for point in ((10.0, 20.0, 5.0), (0.0, 0.0, 0.0)):
+        line.AddControlPoint(list(point))
+    parameters.plan = line
+
+    def register(_volume, frame, *_args, **_kwargs):
+        frame.SetAttribute(fusion_carm.REGISTERED, "1.5")
+        return fusion_carm.XrayVerdict(True, "ACCEPTED: because", ())
+
+    monkeypatch.setattr(fusion_carm, "register_frame", register)
+    xray.ui.xrayRegisterButton.click()
+    before, lines = drawn(xray)
+    assert lines == 4  # the path, both sides of its band, the tip
+    assert "± 3.0 mm" in xray.ui.carmGaveLabel.text
+    line.SetNthControlPointPosition(1, 20.0, 0.0, -10.0)
+    until(xray, lambda: np.abs(drawn(xray)[0] - before).max() > 5.0, "the path drawn where it is now")
+    slicer.mrmlScene.RemoveNode(parameters.xray)
+    until(xray, lambda: drawn(xray) is None, "no path without its frame")
+
+
+def test_the_isocentre_counts_until_the_frame_was_registered(xray) -> None:
+    """Placed after the frame was loaded it is where the search begins; a found pose goes before it."""
+    import slicer
+    from IRAILib.scene import fusion_carm
+
+    parameters, logic = xray.widget.panel.parameters, xray.widget.logic
+    point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Isocentre")
+    point.AddControlPoint([10.0, -20.0, 30.0])
+    parameters.isocentre = point
+    np.testing.assert_allclose(logic.carmPose(parameters)[:3, 3], (-10.0, 20.0, -30.0))
+    parameters.xray.SetAttribute(fusion_carm.REGISTERED, "1.0")
+    np.testing.assert_allclose(logic.carmPose(parameters)[:3, 3], (0.0, 0.0, 0.0), atol=1e-9)

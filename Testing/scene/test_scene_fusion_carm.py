@@ -260,3 +260,35 @@ def test_a_c_arms_frame_comes_over_the_link_with_its_geometry(scene) -> None:
     finally:
         session.close()
         server.close()
+
+
+def test_a_rotational_runs_frame_lies_where_its_own_detector_was(scene, frame) -> None:
+    """Frame 7 was taken 40 degrees further on: its node goes there; a frame that says nothing changes nothing."""
+    turned = fusion_carm.geometry_for((90, 70), **{**PLACE, "primary_deg": 70.0})
+
+    def geometry(number):
+        if number != 7:
+            raise InputError("no projection geometry without PositionerPrimaryAngle")
+        return turned
+
+    before = image_to_ras(frame)
+    fusion_carm.turn_to(frame, SimpleNamespace(geometry=geometry), 7)
+    np.testing.assert_allclose(fusion_carm.geometry_of(frame).source_mm, turned.source_mm, atol=1e-6)
+    assert np.abs(image_to_ras(frame) - before).max() > 0.1
+    now = image_to_ras(frame)
+    with pytest.raises(InputError, match="PositionerPrimaryAngle"):
+        fusion_carm.turn_to(frame, SimpleNamespace(geometry=geometry), 3)
+    np.testing.assert_allclose(image_to_ras(frame), now)
+
+
+def test_an_accepted_registration_leaves_its_doubt_on_the_frame(scene, ct, frame, monkeypatch) -> None:
+    def found(accepted: bool):
+        return SimpleNamespace(accepted=accepted, table_from_ras=fusion_carm.isocentre_pose(CENTRE), similarity=0.6,
+                               in_plane_mm=0.8, depth_mm=4.0, moved_mm=1.0, turned_deg=1.0, agreement=1.0, seconds=1.0,
+                               reason="because", validated_on="nothing", to_dict=dict)
+
+    for accepted, sigma in ((False, None), (True, 0.8), (False, 0.8)):
+        result = found(accepted)
+        monkeypatch.setattr(fusion_carm, "run_job", lambda *_a, given=result, **_k: given)
+        fusion_carm.register_frame(ct, frame, np.eye(4))
+        assert fusion_carm.registered_sigma_mm(frame) == sigma

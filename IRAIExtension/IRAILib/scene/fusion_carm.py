@@ -26,6 +26,8 @@ from .transforms import transform_to_node
 
 FOLDER = "FusionNav, C-arm"
 GEOMETRY, POSE, VERDICT = "IRAI.Fusion.XrayGeometry", "IRAI.Fusion.TableFromRas", "IRAI.Fusion.XrayVerdict"
+REGISTERED = "IRAI.Fusion.XrayInPlaneMm"
+"""Of a frame whose pose was found and accepted: one standard deviation in its plane, mm."""
 FRAME_ROLE, DRR_ROLE, PATH_ROLE, POSE_ROLE = ("fusion.xray", "fusion.drr", "fusion.xray.path", "fusion.xray.pose")
 DRR_SPACING_MM = 1.4
 LARGEST_PX = 400
@@ -78,6 +80,20 @@ def pose_of_frame(node) -> np.ndarray | None:
     """(4, 4) table_from_ras of a frame's node, None while it isn't known."""
     text = node.GetAttribute(POSE) if node is not None else None
     return np.array(json.loads(text), float) if text else None
+
+
+def registered_sigma_mm(node) -> float | None:
+    """One standard deviation in the plane of a frame that was registered and accepted; None for any other."""
+    text = node.GetAttribute(REGISTERED) if node is not None else None
+    return float(text) if text else None
+
+
+def turn_to(node, run, number: int) -> None:
+    """Lay a run's frame where the detector was at that frame: in a rotational run each has its own geometry."""
+    pose = pose_of_frame(node)
+    if pose is None or geometry_of(node) is None:
+        return
+    place_frame(node, run.geometry(number), pose)
 
 
 def place_frame(node, geometry: CArmGeometry, table_from_ras: np.ndarray) -> None:
@@ -219,7 +235,13 @@ def register_frame(volume_node, frame_node, init: np.ndarray, *, geometry: CArmG
             transform_to_node(LinearTransform(result.table_from_ras, "Table", "RAS"), node)
             put_in_folder([node], FOLDER)
             place_frame(frame_node, own, result.table_from_ras)
+            frame_node.SetAttribute(REGISTERED, repr(float(result.in_plane_mm)))
     return _verdict(result)
+
+
+def drawn_path(scene) -> Any:
+    """The node of the path that is drawn on a frame, or None."""
+    return next(iter(_with_role(scene, PATH_ROLE)), None)
 
 
 def _verdict(result) -> XrayVerdict:
@@ -241,7 +263,7 @@ def draw_path_on(frame_node, path: tuple[np.ndarray, np.ndarray] | None, sigma_m
     from ..navigation.path_overlay import project_path
 
     scene = slicer.mrmlScene
-    node = next((entry for entry in _with_role(scene, PATH_ROLE)), None)
+    node = drawn_path(scene)
     if path is None:
         if node is not None:
             scene.RemoveNode(node)
@@ -251,6 +273,8 @@ def draw_path_on(frame_node, path: tuple[np.ndarray, np.ndarray] | None, sigma_m
         raise InputError("the path is drawn on a frame whose geometry is known: register it, or compute a DRR")
     found = project_path(np.array(path), geometry, table_from_ras=pose, sigma_mm=sigma_mm)
     if not found.seen:
+        if node is not None:
+            scene.RemoveNode(node)
         return "The path is not in this picture."
     keep = np.isfinite(found.pixels).all(axis=1)
     along = np.gradient(found.pixels[keep], axis=0)
@@ -273,7 +297,8 @@ def draw_path_on(frame_node, path: tuple[np.ndarray, np.ndarray] | None, sigma_m
         only_in_green(node)
         put_in_folder([node], FOLDER)
     node.SetAndObservePolyData(polylines([to_ras(frame_node, line) for line in lines]))
-    return f"The path is foreshortened to {100 * found.foreshortening:.0f} %: 0 % is the bull's eye."
+    doubt = f" The band is ± {2.0 * sigma_mm:.1f} mm: two standard deviations." if sigma_mm > 0 else ""
+    return f"The path is foreshortened to {100 * found.foreshortening:.0f} %: 0 % is the bull's eye.{doubt}"
 
 
 def to_ras(frame_node, pixels: np.ndarray) -> np.ndarray:
