@@ -64,7 +64,9 @@ def run_xray(arguments: argparse.Namespace) -> int:
         drr = run_job("IRAILib.registration.xray:render_drr",
                       {"volume": ct, "geometry": geometries[0], "table_from_ras": result.table_from_ras,
                        "spacing_mm": 1.4})
-        write_picture(overlay(images[0], drr), arguments.overlay)
+        known = run_job("IRAILib.registration.xray:covered",
+                        {"ct": ct, "geometry": geometries[0], "table_from_ras": result.table_from_ras})
+        write_picture(overlay(images[0], drr, known), arguments.overlay)
     if not result.accepted:
         raise RefusedError(f"{arguments.json}: not accepted: {result.reason}")
     print(f"{arguments.json}: accepted, {result.reason}; {result.in_plane_mm:.1f} mm in the plane and "
@@ -73,16 +75,23 @@ def run_xray(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def overlay(image: np.ndarray, drr: np.ndarray) -> np.ndarray:
-    """(rows, columns, 3) uint8: the frame in grey, the radiograph's strong edges in yellow."""
+def overlay(image: np.ndarray, drr: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """(rows, columns, 3) uint8: the frame in grey, the radiograph's strong edges in yellow where it is `known`.
+
+    Greys go half by value, half by rank, so that counts, which a bright border leaves dark, still show the spine.
+    """
     from scipy import ndimage
 
     smooth = ndimage.gaussian_filter(drr, 1.5)
     down, along = np.gradient(smooth)
     edge = np.hypot(down, along)
-    edge = edge / (ndimage.uniform_filter(edge, max(15, min(drr.shape) // 8)) + 1e-6)
-    strong = np.clip((edge - 1.3) / 0.9, 0, 1)[..., None]
-    grey = as_picture(image)[..., None].repeat(3, axis=2).astype(float)
+    sure = np.ones(drr.shape) if known is None else ndimage.binary_erosion(known, iterations=6, border_value=1) * 1.0
+    reach = max(15, min(drr.shape) // 8)
+    usual = ndimage.uniform_filter(edge * sure, reach) / (ndimage.uniform_filter(sure, reach) + 1e-6)
+    edge = edge * sure / (usual + 1e-6)
+    strong = np.clip((edge - 1.6) / 1.2, 0, 1)[..., None]
+    rank = np.searchsorted(np.sort(image, axis=None), image) / image.size
+    grey = (0.5 * as_picture(image) + 127.5 * rank)[..., None].repeat(3, axis=2)
     return np.round(grey * (1 - strong) + np.array([255.0, 210.0, 0.0]) * strong).astype(np.uint8)
 
 

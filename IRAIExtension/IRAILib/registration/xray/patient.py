@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry import InputError, Volume
+from ...geometry import CArmGeometry, InputError, Volume
 from .drr import CORTICAL_PER_MM, WATER_PER_MM, DrrVolume, attenuation, prepare_volume, require_torch
 
 BASE_MM = 1.4
@@ -128,6 +128,20 @@ def _window(mask: np.ndarray) -> tuple[slice, slice, slice]:
         filled = np.nonzero(mask.any(axis=tuple(n for n in range(3) if n != axis)))[0]
         sides.append(slice(int(filled[0]), int(filled[-1]) + 1))
     return sides[0], sides[1], sides[2]
+
+
+def covered(ct: Volume, geometry: CArmGeometry, table_from_ras: np.ndarray) -> np.ndarray:
+    """(rows, columns) bool: the frame shows there only what the CT holds, no tissue beyond the scan's ends.
+
+    Raises InputError as `prepare_patient` does.
+    """
+    from .drr import pixel_rays
+
+    torch = require_torch()
+    source, away = pixel_rays(geometry)
+    matrix = torch.as_tensor(table_from_ras, dtype=torch.float32)[None]
+    cut = cut_rays(prepare_patient(ct), source, torch.as_tensor(away, dtype=torch.float32), matrix)
+    return ~cut[0].reshape(geometry.size[1], geometry.size[0]).numpy()
 
 
 def cut_rays(patient: Patient, source: np.ndarray, away: Any, table_from_ras: Any) -> Any:
