@@ -17,9 +17,14 @@ TARGET = ROOT / "Docs" / "benchmarks.md"
 SECTIONS = {"margin": "Margin", "registration": "Registration", "margin_cases": "Whole job on simulated cases",
             "segmentation": "Segmentation", "link": "OpenIGTLink", "needle_ultrasound": "Needle in ultrasound",
             "needle_live": "Needle, from socket to node", "needle_ct": "Needle in CT, catheter in X-ray",
-            "needle_mr": "Needle in MR"}
+            "needle_mr": "Needle in MR", "reconstruction": "Tracked ultrasound: volumes, slices, breathing",
+            "multimodal": "CT, MR and PET onto each other", "slices": "Ultrasound slices into a CT",
+            "fusion_live": "FusionNav, from socket to live slice", "xray": "CT under the C-arm (2D/3D)",
+            "dsa": "DSA", "vessels": "Vessels in angiograms", "wire": "Catheter and guide-wire in fluoroscopy",
+            "plan": "Planning"}
 PACKAGES = ("numpy", "scipy", "SimpleITK", "torch", "vtk", "slicer-core", "surface-distance", "picsl-greedy",
-            "convexAdam", "itk-elastix", "onnxruntime", "fastcrc", "pyigtl", "pymust")
+            "convexAdam", "itk-elastix", "onnxruntime", "fastcrc", "pyigtl", "pymust", "nanodrr",
+            "opencv-python-headless", "small-gicp")
 INTRODUCTION = """# Benchmarks
 
 Written by `make benchmark`, on the machine named here; peers are measured in the same run as the section they stand

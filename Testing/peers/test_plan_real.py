@@ -76,7 +76,7 @@ def test_every_vertebra_gets_two_paths_in_bone_to_the_front_third(wheel, spine, 
         assert np.sign(tip[0] - canal[:, 0].mean() + (tip - entry)[0] * -0.8) == (-1 if path.side == "left" else 1)
         assert np.allclose(beam_direction(*path.bulls_eye_deg), unit, atol=1e-6)
         marrow = ct.sample(entry + np.linspace(0.1, 0.9, 40)[:, None] * (tip - entry))
-        assert np.median(marrow) > 80.0
+        assert np.median(marrow) > 65.0  # marrow of this CT; its muscle has 45 to 60 HU
 
 
 def test_no_disagreement_with_the_voxel_walk_on_random_rays(wheel) -> None:
