@@ -47,7 +47,8 @@ class FusionNavActions(PlanActions, CArmActions):
         """Bring the session in step with the panel: tool, path, margin, structures, what is shown."""
         session = self.openSession()
         session.plan, session.tool, session.margin_mm = parameters.plan, parameters.tool, parameters.marginMm
-        session.live.tracker_error_mm = parameters.trackerErrorMm or None
+        if not session.as_recorded:
+            session.live.tracker_error_mm = parameters.trackerErrorMm or None
         views, volumes = session.views, volumesOf(parameters)
         views.mode, views.opacity = parameters.mode, parameters.opacity
         views.volume = volumes[min(parameters.shownVolume, len(volumes) - 1)] if volumes else None

@@ -152,7 +152,7 @@ def run(data_folder: Path | None = None) -> list[str]:
     lines = ["## FusionNav: from socket to live slice", "",
              f"{FRAMES} pictures of {SIZE[0]}x{SIZE[1]} with the poses of probe and needle, {RATE_HZ:.0f} a second "
              "over loopback, into the session with a CT of 512x512x130 (oblique) and four structures; p50 / p95 in ms. "
-             "Age: from the sender's stamp until the live slice, the CT cut in its plane and the outlines are written in "
+             "Age: from the sender's stamp until the live slice, the CT cut in its plane and the outlines are in "
              f"Slicer's scene, beat {1e3 * BEAT_S:.0f} ms as in the panel (up to one beat of it is waiting). A beat: "
              "a beat that shows a picture, with the panel's numbers every third; without drawing. Skipped: pictures "
              "that a newer one overtook before they were shown; that, the age and the wall time depend on "

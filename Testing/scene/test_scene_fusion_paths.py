@@ -169,6 +169,30 @@ def test_a_session_becomes_one_volume(scene, monkeypatch) -> None:
     assert (bounds[1::2] > middle).all()
 
 
+def test_a_sessions_volume_is_made_with_the_calibration_of_then(scene, monkeypatch) -> None:
+    """Another probe, and another registration, are in hand by now."""
+    import json
+
+    from IRAILib.scene import fusion_sweep
+    from IRAILib.scene.fusion_record import SESSION, document_of
+    from IRAILib.scene.fusion_session import FusionSession
+
+    session = FusionSession()
+    session.live.set_calibration(calibration())
+    session.registration = registered()
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAttribute(SESSION, json.dumps(document_of(session)))
+    session.live.set_calibration(calibration(probe_from_image=IMAGE_TO_PROBE @ np.diag([2.0, 2.0, 2.0, 1.0])))
+    session.registration = None
+    got = {}
+    monkeypatch.setattr(fusion_sweep, "sequence_from_browser", lambda _browser: recording())
+    monkeypatch.setattr(fusion_sweep, "run_job", lambda _target, kwargs, **_: got.update(kwargs) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fusion_sweep.reconstruct_session(session, browser)
+    np.testing.assert_allclose(got["ras_from_image"][3], REGISTRATION @ probe_pose(3 / RATE_HZ) @ IMAGE_TO_PROBE,
+                               atol=1e-9)
+
+
 def test_the_skin_map_belongs_to_a_proposal(scene) -> None:
     from IRAILib.scene.fusion_plan import PathPlanner, show_paths
     from IRAILib.scene.fusion_spine import show_skin_map

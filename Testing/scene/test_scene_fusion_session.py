@@ -181,6 +181,48 @@ def test_recorded_saved_and_played_again(session, scene) -> None:
         again.close()
 
 
+def test_a_replay_brings_its_registration_and_takes_it_away_again(session, scene) -> None:
+    """The registration in force, and its node, are not lost to a look at an old session."""
+    from IRAILib.scene.fusion_registration import find_registration, keep_registration, registration_from_node
+
+    ready(session, recording())
+    until(session, lambda: not session.state().stale, "guidance")
+    session.start_recording()
+    until(session, lambda: session.recorder.count >= 5, "frames")
+    browser = session.stop_recording()
+    session.disconnect()
+    now = registered(error_mm=3.0)
+    keep_registration(now)
+    session.registration, session.tips = now, {}
+    session.live.set_calibration(None)
+    session.replay(browser, loop=True)
+    assert session.as_recorded
+    assert session.registration.error_mm == 1.0
+    assert registration_from_node(find_registration(scene)).error_mm == 3.0
+    session.disconnect()
+    assert (session.registration, session.live.calibration, session.tips) == (now, None, {})
+    assert not session.as_recorded
+    session.replay(browser, loop=True)
+    session.registration = made = registered(error_mm=2.0)
+    session.disconnect()
+    assert session.registration is made
+
+
+def test_a_session_without_registration_is_replayed_without(session, scene) -> None:
+    ready(session, recording())
+    session.registration = None
+    until(session, lambda: session.live.frame is not None, "a picture")
+    session.start_recording()
+    until(session, lambda: session.recorder.count >= 5, "frames")
+    browser = session.stop_recording()
+    session.disconnect()
+    session.registration = registered()
+    session.replay(browser, loop=True)
+    until(session, lambda: session.live.frame is not None, "a picture")
+    assert session.state().guidance.distance_mm is None
+    assert "register in step 3" in session.state().why_stale
+
+
 def test_a_browser_of_something_else_is_refused(session, scene) -> None:
     empty = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Empty")
     with pytest.raises(InputError, match="no recording"):

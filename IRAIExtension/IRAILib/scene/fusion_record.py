@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..images.sequences import TrackedSequence
 from ..link.probe import frames_of, image_frames
 from ..navigation.probe import ProbeCalibration
 from .fusion_guide import ToolTip
-from .fusion_registration import PatientRegistration, given_registration, keep_registration
+from .fusion_registration import PatientRegistration, given_registration
 from .link_record import SequenceRecorder, sequence_times_s
 from .link_status import DEVICE, OK, STATUS, TYPE
 from .nodes import matrix_from_vtk
@@ -43,31 +44,63 @@ def document_of(session) -> dict[str, Any]:
             "registration": None if registration is None else registration.to_dict()}
 
 
-def restore(session, browser) -> None:
-    """Calibration, registration, tips and lag as they were when the recording was made; nothing for a plain one.
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a session was when its recording was made."""
 
-    Raises InputError for a damaged one; then the session is as it was.
+    calibration: ProbeCalibration | None
+    registration: PatientRegistration | None
+    lag_s: float
+    tracker_error_mm: float | None
+    tips: dict[str, ToolTip]
+    tool: str
+
+
+def recorded(browser) -> Recorded | None:
+    """Calibration, registration, tips and lag of a recording's session; None for a plain recording.
+
+    Raises InputError for a damaged one.
     """
-    text = browser.GetAttribute(SESSION)
+    text = browser.GetAttribute(SESSION) if browser is not None else None
     if not text:
-        return
+        return None
     try:
         document = json.loads(text)
         calibration = document["calibration"] and ProbeCalibration.from_dict(document["calibration"])
         tips = {name: ToolTip(tuple(tip["tip_mm"]), tuple(tip["axis"]), tip["sigma_mm"], tip["sigma_deg"],
                               tip["validated_on"]) for name, tip in document["tips"].items()}
         registration = document["registration"] and _registration(document["registration"])
-        lag, tool = float(document["lag_s"]), str(document["tool"])
+        return Recorded(calibration or None, registration or None, float(document["lag_s"]),
+                        document.get("tracker_error_mm"), tips, str(document["tool"]))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{browser.GetName()}: what it says of its session is damaged "
                          f"({type(error).__name__}: {error})") from None
-    session.live.set_calibration(calibration or None, check=False)
-    session.live.set_lag(lag)
-    session.live.tracker_error_mm = document.get("tracker_error_mm")
-    session.tips, session.tool = tips, tool
-    if registration:
-        session.registration = registration
-        keep_registration(registration)
+
+
+def restore(session, then: Recorded) -> None:
+    """The session as it was when the recording was made; also without a registration, if there was none."""
+    session.live.set_calibration(then.calibration, check=False)
+    session.live.set_lag(then.lag_s)
+    session.live.tracker_error_mm = then.tracker_error_mm
+    session.tips, session.tool, session.registration = dict(then.tips), then.tool, then.registration
+
+
+def present(session) -> Recorded:
+    """The session as it is now, to be put back when a replay ends."""
+    live = session.live
+    return Recorded(live.calibration, session.registration, live.lag_s, live.tracker_error_mm, dict(session.tips),
+                    session.tool)
+
+
+def put_back(session, before: Recorded, then: Recorded) -> None:
+    """The replay of `then` ends: what was before is back, but for what the user made during the replay."""
+    now = present(session)
+    made = {name: tip for name, tip in now.tips.items() if then.tips.get(name) is not tip}
+    restore(session, Recorded(
+        before.calibration if now.calibration is then.calibration else now.calibration,
+        before.registration if now.registration is then.registration else now.registration,
+        before.lag_s if now.lag_s == then.lag_s else now.lag_s, before.tracker_error_mm,
+        {**before.tips, **made}, before.tool))
 
 
 def _registration(values: dict[str, Any]) -> PatientRegistration:

@@ -73,6 +73,7 @@ class FusionSession:
         self.margin_mm = 5.0
         self.history = TipHistory()
         self.recorder: SequenceRecorder | None = None
+        self._before: Any = None
         self.views: Any = None
         self.problem = ""
         self.collecting = False
@@ -102,24 +103,32 @@ class FusionSession:
         from ..link.replay import ReplayServer
 
         if hasattr(recording, "GetMasterSequenceNode"):
-            from .fusion_record import restore, sequence_from_browser
+            from .fusion_record import present, recorded, restore, sequence_from_browser
 
-            sequence = sequence_from_browser(recording)
+            sequence, then = sequence_from_browser(recording), recorded(recording)
             self.disconnect()
-            restore(self, recording)
+            if then is not None:
+                self._before = present(self), then
+                restore(self, then)
         else:
             sequence = read_sequence(recording) if isinstance(recording, str | Path) else recording
             self.disconnect()
         server = ReplayServer(sequence, speed=speed, loop=loop, wait_client=True).start()
+        before, self._before = self._before, None  # connecting ends what was: that is put back when this replay ends
         try:
             self.connect(LinkSettings(name="FusionNav replay", host="127.0.0.1", port=server.port))
         except Exception:
             server.close()
             raise
+        finally:
+            self._before = before
         self.server = server
 
     def disconnect(self) -> None:
-        """End recording and connection; what was shown is stale. Nothing to do when there is none."""
+        """End recording and connection; what was shown is stale. Nothing to do when there is none.
+
+        What a replayed session brought along (calibration, registration, tips) goes with it: what was before is back.
+        """
         self.stop_recording()
         bridge, server = self.bridge, self.server
         self.bridge = self.server = None
@@ -132,8 +141,18 @@ class FusionSession:
         self.carm.disconnect()
         self.xray = None
         self.history.clear()
+        before, self._before = self._before, None
+        if before is not None:
+            from .fusion_record import put_back
+
+            put_back(self, *before)
         if self.views is not None:
             self.views.dim("the connection is gone")
+
+    @property
+    def as_recorded(self) -> bool:
+        """Whether a recorded session is replayed, with the calibration, registration and errors of then."""
+        return self._before is not None
 
     @property
     def connected(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,19 @@ from ..jobs import run_job
 from ..link.replay_frames import find_chain
 from ..navigation.pairing import interpolate_poses
 from .changes import SceneChange, put_in_folder
-from .fusion_record import sequence_from_browser
+from .fusion_record import recorded, sequence_from_browser
 from .write import volume_to_node
 
 FOLDER, ROLE_NAME = "FusionNav", "fusion.sweep"
 
 
 def sweep_poses(session, sequence) -> tuple[np.ndarray, np.ndarray]:
-    """((n, 4, 4) RAS from pixels, (n,) bool: known) of a recording, by the session's calibration, lag, registration.
+    """((n, 4, 4) RAS from pixels, (n,) bool: known) of a recording, by calibration, lag and registration of a session
+    (or of a Recorded).
 
     Raises InputError without registration, or where the recording's frames don't lead from the image to the reference.
     """
-    registration, live = session.registration, session.live
+    registration, live = session.registration, getattr(session, "live", session)
     if registration is None:
         raise InputError("register first: the sweep's volume is made in the patient's RAS")
     fixed = {} if live.calibration is None else {f"ImageTo{live.calibration.probe}": live.calibration.probe_from_image}
@@ -62,7 +64,10 @@ def reconstruct_session(session, browser, *, spacing_mm: float = 0.7,
     if sequence.frames is None:
         raise RefusedError("this session holds no pictures")
     frames = sequence.frames if sequence.frames.ndim == 3 else sequence.frames[..., 0]
-    poses, valid = sweep_poses(session, sequence)
+    then = recorded(browser)  # the pictures belong to the calibration of then, whatever probe is in hand now
+    if then is not None and then.registration is None:
+        then = replace(then, registration=session.registration)
+    poses, valid = sweep_poses(then or session, sequence)
     made = run_job("IRAILib.navigation.reconstruction:reconstruct",
                    {"frames": np.array(frames), "ras_from_image": poses, "valid": valid, "spacing_mm": spacing_mm},
                    progress=progress, cancelled=cancelled)
