@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from IRAILib.fluoroscopy.vessels import find_vessels, fullest_frame, scale_from_catheter, without_edges
+from IRAILib.fluoroscopy.vessels import find_vessels, find_vessels_in, fullest_frame, scale_from_catheter, without_edges
 from IRAILib.fluoroscopy.vessels_frangi import frangi_mask, hysteresis, polarity_of, ridges
 from IRAILib.fluoroscopy.vessels_profile import Tube, estimate_blur, fit_profiles, normals_of, spline_of
 from IRAILib.fluoroscopy.vessels_scores import auc, centreline_agreement, cl_dice, dice
@@ -199,7 +199,17 @@ def test_the_scale_of_a_catheter() -> None:
 def test_the_fullest_frame_and_mm() -> None:
     drawing = fork()
     empty = draw((170, 230), [], photons=3000, seed=9).frame
-    assert fullest_frame(np.stack([empty, empty, drawing.frame, empty])) == 2
+    run = np.stack([np.zeros_like(empty), empty, drawing.frame, empty])  # first the mask of a subtraction
+    assert fullest_frame(run) == 2
+    assert fullest_frame(run[:1]) == 0
+    none, seen = find_vessels_in(run, [0, 2], method="frangi", diameters=False)
+    assert seen.found
+    assert not none.found
+    assert none.to_dict()["vessel_fraction"] == 0.0
+    with pytest.raises(InputError, match="uniform"):
+        find_vessels_in(run, [0])
+    with pytest.raises(InputError, match="no frame 7"):
+        find_vessels_in(run, [7])
     found = find_vessels(drawing.frame, method="frangi", mm_per_px=0.25)
     assert found.diameters_mm is not None
     assert np.allclose(found.diameters_mm[0], 0.25 * found.diameters_px[0], equal_nan=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import InputError
+from ..geometry import InputError, RefusedError
 from ..images.atomic import replacing
 from .fusion_drr import check_output, write_picture
 from .fusion_inputs import positive
@@ -91,7 +91,7 @@ def run_vessels(arguments: argparse.Namespace) -> int:
     for note in run.notes:
         print(f"note: {note}")
     print(f"{arguments.out}: {_line(maps, documents)}")
-    print(f"validated on {maps[0].validated_on}")
+    print(f"validated on {next((found.validated_on for found in maps if found.found), maps[0].validated_on)}")
     return 0
 
 
@@ -116,7 +116,14 @@ def _document(found: Any, number: int, arguments: argparse.Namespace, places: li
     scale = {"mm_per_px": found.mm_per_px, "mm_per_px_sigma": found.mm_per_px_sigma}
     sure, refused = find_stenoses(found.tree, least_percent=arguments.least_stenosis, **scale)
     every, _ = find_stenoses(found.tree, least_percent=arguments.least_stenosis, sigmas=0.0, least_sides=1, **scale)
-    measured = [measure_stenosis(found.tree, (x, y), **scale).to_dict() for x, y in places]
+    measured = []
+    for x, y in places:
+        try:
+            measured.append(measure_stenosis(found.tree, (x, y), **scale).to_dict())
+        except RefusedError as error:
+            if arguments.frame != "all":
+                raise
+            measured.append({"place_px": [x, y], "refused": str(error)})
     known = {s.place_px for s in sure}
     return {"frame_number": number, "stenoses": [s.to_dict() for s in sure],
             "unsure": [s.to_dict() for s in every if s.place_px not in known], "refused": refused,

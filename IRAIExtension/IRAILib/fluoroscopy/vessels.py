@@ -22,7 +22,7 @@ from .vessels_frangi import FOR_NETWORK, FrangiOptions, hysteresis, polarity_of,
 from .vessels_network import VesselNetwork, default_network
 from .vessels_profile import Tube, fit_profiles, normals_of, sample_profiles, spline_of
 from .vessels_tree import VesselTree, make_tree
-from .vessels_work import Work, make_work
+from .vessels_work import Work, is_uniform, make_work
 
 METHODS = ("network", "frangi", "both")
 FRANGI_VALIDATED_ON = "40 coronary angiograms with masks drawn by hand (Coronary, github.com/fercer)"
@@ -158,6 +158,7 @@ def find_vessels_in(frames: np.ndarray, numbers: Sequence[int], *, progress: Cal
                     cancelled: Callable[[], bool] | None = None, **options: Any) -> list[VesselMap]:
     """`find_vessels` in the frames of these numbers of an (n, rows, columns) run; for a worker. No number, no map.
 
+    A uniform frame among several, as the mask of a subtracted run, gives an empty map.
     Raises: as `find_vessels`, InputError for a frame that isn't there; CancelledError.
     """
     out = []
@@ -168,15 +169,29 @@ def find_vessels_in(frames: np.ndarray, numbers: Sequence[int], *, progress: Cal
             raise InputError(f"there is no frame {number}; the run has the frames 0 to {len(frames) - 1}")
         if progress is not None:
             progress(done / len(numbers), f"frame {number}")
-        out.append(find_vessels(frames[number], **options))
+        if len(numbers) > 1 and is_uniform(frames[number]):
+            out.append(empty_map(frames[number].shape, options))
+        else:
+            out.append(find_vessels(frames[number], **options))
     return out
 
 
+def empty_map(shape: tuple[int, ...], options: dict[str, Any]) -> VesselMap:
+    """Of a frame of (rows, columns) that shows nothing, with the options of `find_vessels`."""
+    nothing, method, polarity = np.zeros(shape, bool), options.get("method", "network"), options.get("polarity", "auto")
+    return VesselMap(nothing, nothing.astype(np.float32), VesselTree(), ~nothing, method,
+                     "dark" if polarity == "auto" else polarity, 1.0, "nothing: the frame is uniform",
+                     options.get("mm_per_px"), options.get("mm_per_px_sigma", 0.0))
+
+
 def fullest_frame(frames: np.ndarray, *, most: int = 24) -> int:
-    """Number of the frame of (n, rows, columns) that shows most vessel; of a long run every k-th is looked at."""
+    """Number of the frame of (n, rows, columns) that shows most vessel; of a long run every k-th is looked at, uniform
+    ones (the mask of a subtracted run) are not."""
     step = max(1, -(-len(frames) // most))
     best, chosen = -1.0, 0
     for number in range(0, len(frames), step):
+        if is_uniform(frames[number]):
+            continue
         work = make_work(frames[number], work_px=FULLEST_PX)
         shown = float(np.square(ridges(work, FrangiOptions(sigmas_px=(1.5, 2.5))) * np.abs(work.level)).sum())
         best, chosen = (shown, number) if shown > best else (best, chosen)

@@ -85,7 +85,15 @@ def train_network(source: Path, out: Path, *, fold: int | None = 0, steps: int =
                       bfloat16=bfloat16, start=start, keep=out / "vessels_xray.pt",
                       progress=lambda _, text: _log.info("%s", text))
     return write_network(net, out / "vessels_xray.onnx", {n: frames[n] for n in names}, {n: frames[n] for n in held},
-                         done | {"fold": fold})
+                         done | {"fold": fold} | how(fold, steps, number, bfloat16, start))
+
+
+def how(fold: int | None, steps: int, seed: int, bfloat16: bool, start: Path | None) -> dict[str, Any]:
+    """For the card: the command that does the same again."""
+    command = (f"python -m IRAILib.fluoroscopy.vessels_train_command PAIRS --out FOLDER --fold "
+               f"{-1 if fold is None else fold} --steps {steps} --seed {seed}{' --bfloat16' if bfloat16 else ''}"
+               f"{' --start FILE' if start is not None else ''}")
+    return {"bfloat16": bfloat16, "command": command}
 
 
 def write_network(net: Any, path: Path, seen: Frames, held: Frames, done: dict[str, Any]) -> dict[str, Any]:

@@ -60,10 +60,15 @@ def checked_frame(frame: Any) -> np.ndarray:
     values = array.astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"{int((~np.isfinite(values)).sum())} pixels of the frame are not finite numbers; repair them")
-    spread = float(values.max()) - float(values.min())
-    if not np.isfinite(spread) or spread <= 1e-6 * max(abs(float(values.max())), abs(float(values.min())), 1e-30):
+    if is_uniform(values):
         raise InputError("the frame is uniform: it shows no vessels")
     return values
+
+
+def is_uniform(values: np.ndarray) -> bool:
+    """All grey values are one, as in the mask frame of a subtracted run; also where they are too far apart."""
+    low, high = float(values.min()), float(values.max())
+    return not np.isfinite(high - low) or high - low <= 1e-6 * max(abs(high), abs(low), 1e-30)
 
 
 def make_work(frame: Any, *, polarity: str = "dark", work_px: int | None = WORK_PX) -> Work:
