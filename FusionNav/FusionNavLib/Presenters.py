@@ -156,6 +156,8 @@ def guideNeeds(parameters, state):
         return _("Choose or draw a path in step 4.")
     if state.connected and not parameters.tool:
         return _("Choose the tracked tool in step 2: without one there is the live slice alone.")
+    if state.connected and not state.tip_calibrated:
+        return _("The tool's tip is not calibrated: the middle of its marker is taken for it. Collect poses in step 2.")
     return ""
 
 

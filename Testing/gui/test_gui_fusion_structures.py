@@ -73,3 +73,15 @@ def test_structures_that_cannot_be_read_leave_none_of_before_and_are_said(panel,
     structures.SetAndObserveTransformNodeID(None)
     panel.widget.panel.refresh()
     assert len(session.obstacles) == 1
+
+
+def test_a_tool_without_a_calibrated_tip_is_said(panel) -> None:
+    from types import SimpleNamespace
+
+    from FusionNavLib.Presenters import guideNeeds
+
+    plan = SimpleNamespace(GetNumberOfDefinedControlPoints=lambda: 2)
+    parameters = SimpleNamespace(plan=plan, tool="NeedleToReference")
+    assert "not calibrated" in guideNeeds(parameters, SimpleNamespace(connected=True, tip_calibrated=False))
+    assert guideNeeds(parameters, SimpleNamespace(connected=True, tip_calibrated=True)) == ""
+    assert guideNeeds(parameters, SimpleNamespace(connected=False, tip_calibrated=False)) == ""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fusion_cases import REGISTRATION, calibration, needle_pose, probe_pose, registered, turned
 from IRAILib.link.messages import Image, Transform
+from IRAILib.scene.fusion_guide import ToolTip
 
 BEGIN_S = 1000.0
 
@@ -37,6 +38,9 @@ def feed(session, *more, image_s: float = BEGIN_S, received_s: float = BEGIN_S) 
 def test_the_fixture_guides(session) -> None:
     state = session.state()
     assert (state.stale, state.image.ok, state.tool.ok) == (False, True, True)
+    assert not state.tip_calibrated
+    session.tips["Needle"] = ToolTip()
+    assert session.state().tip_calibrated
 
 
 @pytest.mark.parametrize("word", ["ImageToProbe", "ProbeToProbe"])

@@ -61,9 +61,9 @@ def recorded(browser) -> Recorded | None:
 
     Raises InputError for a damaged one.
     """
-    text = browser.GetAttribute(SESSION) if browser is not None else None
-    if not text:
+    if browser is None or not browser.GetAttribute(SESSION):
         return None
+    text = browser.GetAttribute(SESSION)
     try:
         document = json.loads(text)
         calibration = document["calibration"] and ProbeCalibration.from_dict(document["calibration"])

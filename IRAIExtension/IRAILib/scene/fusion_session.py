@@ -46,6 +46,7 @@ class FusionState:
     calibration_problem: str = ""
     not_compared: tuple[str, ...] = ()
     estimate: NeedleEstimate | None = None
+    tip_calibrated: bool = False
     guidance: Guidance = field(default_factory=Guidance)
     breach: Breach = field(default_factory=Breach)
     tre_mm: float | None = None
@@ -345,6 +346,7 @@ class FusionSession:
             rows=chain_rows(links), image_age_s=self.live.age_s(), rate_hz=self.live.rate_hz(),
             calibration_problem=self.live.calibration_problem, not_compared=self.live.not_compared, estimate=estimate,
             tre_mm=tre, tre_text=self._tre_text(tre), recording=self.recorder.count if self.recorder else None)
+        state.tip_calibrated = self.tool.partition("To")[0] in self.tips
         state.why_stale = tool.problem if self.tool else image.problem
         state.stale = bool(state.why_stale)
         if estimate.status is NeedleStatus.SEEN:
