@@ -124,7 +124,8 @@ def _skin(data: Path, done: list[dict]) -> list[str]:
             surfaces, points = skins(data, case), lesion(data, case, "CT")
             places = {"header": np.eye(4), "GTV masks": mask_reference(data, case, ("CT", "MR_T1"))[0],
                       "ours": np.array(zero[0]["ours"]), "plain": np.array(zero[0]["plain"])}
-            text = ", ".join(f"{name} {skin_distance_mm(surfaces, m, points):.1f}" for name, m in places.items())
+            apart = {name: skin_distance_mm(surfaces, m, points) for name, m in places.items()}
+            text = ", ".join(f"{name} {'none near' if np.isnan(mm) else f'{mm:.1f}'}" for name, mm in apart.items())
             lines.append(f"{case}, CT-MR: mean distance of the skins within 40 mm of the GTV, mm: {text}.")
     return lines
 

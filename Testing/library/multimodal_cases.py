@@ -101,10 +101,15 @@ def skins(data: Path, case: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def skin_distance_mm(surfaces: tuple[np.ndarray, np.ndarray], matrix: np.ndarray, points: np.ndarray) -> float:
-    """Mean distance from the MR's skin, brought to the CT by a moving_from_fixed, to the CT's, 40 mm round points."""
+    """Mean distance from the MR's skin, brought to the CT by a moving_from_fixed, to the CT's, 40 mm round points.
+
+    NaN where no skin of the MR comes near them.
+    """
     back = np.linalg.inv(matrix)
     home = surfaces[1] @ back[:3, :3].T + back[:3, 3]
     near = home[cKDTree(points).query(home)[0] < 40.0]
+    if len(near) < 100:
+        return float("nan")
     return float(cKDTree(surfaces[0]).query(near)[0].mean())
 
 

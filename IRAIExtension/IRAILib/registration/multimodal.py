@@ -26,8 +26,8 @@ SPREAD_SHARE = 0.5
 FEWEST_DEEP = 600
 EDGE = 0.95
 """A result farther out than this share of the search may be on its way to a place beyond."""
-VALIDATED_ON = ("known poses up to 20 mm and 15 degrees on CT, T1 MR and PET of two limb sarcomas "
-                "(Docs/benchmarks.md), 3 to 5 mm off the tumours' propagated outlines; no abdomen")
+VALIDATED_ON = ("known poses up to 20 mm and 15 degrees on CT, T1 MR and PET of two limb sarcomas: accepted results "
+                "lie 3 to 11 mm from where the tumours' outlines put them (Docs/benchmarks.md); no abdomen")
 BODY_ONLY = ("the body as a whole was matched: limbs and organs bend between examinations, so a single place may be "
              "off by several millimetres more than stated; give the target's mask to judge the place there")
 Progress = Callable[[float, str], None]
