@@ -26,7 +26,7 @@ from xray_cases import (
     random_view,
 )
 
-STUDIES = {"one view": (8000, 30), "two views": (8110, 15), "start a vertebra off": (8200, 8),
+STUDIES = {"one view": (8000, 30), "two views": (8100, 15), "start a vertebra off": (8200, 8),
            "field of 100 mm": (8300, 8), "mirrored frame": (8400, 6), "another patient's CT": (8500, 6)}
 """First seed and number of cases. Thresholds and steps were settled on seeds 900 to 2099, never on these."""
 SHARE = 3
