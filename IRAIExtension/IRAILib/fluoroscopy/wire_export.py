@@ -148,15 +148,18 @@ def operating_point(looked: list[tuple[WireSample, Course | None]]) -> dict[str,
 
 
 def _logistic(signs: np.ndarray, right: np.ndarray, ridge: float = 0.3) -> list[float]:
-    """Weights and a constant by Newton's method; the ridge holds them where the two kinds don't overlap."""
-    design = np.hstack([signs, np.ones((len(signs), 1))])
+    """Weights and a constant by Newton's method; the ridge holds them where the two kinds don't overlap, each sign on
+    the scale of its own spread."""
+    middle, spread = signs.mean(axis=0), np.maximum(signs.std(axis=0), 1e-3)
+    design = np.hstack([(signs - middle) / spread, np.ones((len(signs), 1))])
     weights = np.zeros(design.shape[1])
     for _ in range(30):
         chance = sigmoid(design @ weights)
         slope = design.T @ (right - chance) - ridge * weights
         curve = (design * (chance * (1.0 - chance))[:, None]).T @ design + ridge * np.eye(len(weights))
         weights = weights + np.linalg.solve(curve, slope)
-    return [float(w) for w in weights]
+    scaled = weights[:-1] / spread
+    return [*(float(w) for w in scaled), float(weights[-1] - scaled @ middle)]
 
 
 def report(looked: list[tuple[WireSample, Course | None]], operation: dict[str, Any]) -> dict[str, Any]:
