@@ -186,15 +186,21 @@ def _solve(yy: np.ndarray, xy: np.ndarray, xx: np.ndarray, by: np.ndarray, bx: n
     """Step d of least A d.d - 2 b.d + smooth |grad(grid + d)|^2, by damped Jacobi sweeps over 2x2 blocks."""
     count = _neighbours(np.ones_like(yy))
     a, c = yy + smooth * count, xx + smooth * count
-    scale = 1.0 / (a * c - xy * xy)
-    along = by - smooth * (count * grid[0] - _neighbours(grid[0]))
-    across = bx - smooth * (count * grid[1] - _neighbours(grid[1]))
-    step = np.zeros_like(grid)
+    scale = 0.9 / (a * c - xy * xy)
+    a, c, xy = a * scale, c * scale, xy * scale
+    rest = np.stack([by, bx]) - smooth * (count * grid - _neighbours(grid))
+    framed = np.zeros((2, grid.shape[1] + 2, grid.shape[2] + 2), np.float32)
+    step = framed[:, 1:-1, 1:-1]
     for _ in range(SWEEPS):
-        pull = smooth * _neighbours(step)
-        ry, rx = along + pull[0], across + pull[1]
-        step = 0.9 * np.stack([(c * ry - xy * rx) * scale, (a * rx - xy * ry) * scale]) + 0.1 * step
-    return step.astype(np.float32)
+        pull = framed[:, :-2, 1:-1] + framed[:, 2:, 1:-1]
+        pull += framed[:, 1:-1, :-2]
+        pull += framed[:, 1:-1, 2:]
+        pull *= smooth
+        pull += rest
+        step *= 0.1
+        step[0] += c * pull[0] - xy * pull[1]
+        step[1] += a * pull[1] - xy * pull[0]
+    return step.copy()
 
 
 def _neighbours(field: np.ndarray) -> np.ndarray:
