@@ -186,7 +186,7 @@ def marked(data: Path) -> list[str]:
              f"network has not seen: {np.median(on_vessel):.0%} (median) of a mark's pixels are found to be vessel. "
              f"{np.mean([len(on) for on in listed]):.1f} narrow places a frame are listed (30 % at least two standard "
              f"errors less, healthy on both sides), {np.mean(every):.0%} of them on a mark (within {ON_MARK_PX:g} px). "
-             "The rule was looked at on the first 15 of these frames. The experts marked what they held for a "
+             "The rule was looked at on these frames. The experts marked what they held for a "
              "stenosis, not every narrow place.", "",
              "| frames with a mark hit by | found places | as many random points of the centrelines |", "|---|---|---|"]
     for name, own, random in zip(("the surest", "one of the three surest", "any"), np.sum(hits, 0), np.sum(chance, 0),

@@ -85,7 +85,7 @@ class CArmGeometry:
         area = np.linalg.norm(np.cross(vectors[2], vectors[3]))
         if not np.isfinite(np.concatenate(vectors)).all() or area < 1e-8 or min(columns, rows) < 1:
             raise InputError("X-ray geometry: the detector has no area, or a number isn't finite")
-        return cls(*vectors, (columns, rows), str(values.get("frame", "Table")))
+        return cls(vectors[0], vectors[1], vectors[2], vectors[3], (columns, rows), str(values.get("frame", "Table")))
 
 
 def beam_direction(primary_deg: float, secondary_deg: float) -> np.ndarray:
