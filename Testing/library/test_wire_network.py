@@ -72,7 +72,7 @@ def test_millimetres_odd_sizes_and_large_frames(network):
     np.testing.assert_allclose(mm.tip, 0.25 * pixels.tip)
     np.testing.assert_allclose(mm.covariance, 0.0625 * pixels.covariance)
     large = np.kron(frames, np.ones((1, 3, 3), np.uint8))  # 870 x 999: each pixel nine times
-    found = find_wire(large, network=network)
+    found = find_wire(large, network=network, threshold=0.0)  # where, however little it convinces
     assert found.tip is not None
     # pixel n of the small frame is centred at 3n + 1 of the large one
     np.testing.assert_allclose((found.tip[:2] - 1.0) / 3.0, pixels.tip[:2], atol=3.0)
