@@ -130,6 +130,9 @@ def test_pose_files(tmp_path):
         path.write_text(json.dumps(values))
         with pytest.raises(InputError, match=str(path.name)):
             read_pose_file(path)
+    path.write_text(json.dumps(angles | {"frame": "table from LPS, mm"}))
+    with pytest.raises(InputError, match="is in LPS"):
+        read_pose_file(path)
     for text in ("[1]", "{}", "not json", ""):
         path.write_text(text)
         with pytest.raises(InputError):

@@ -39,6 +39,10 @@ def read_pose_file(path: str | Path) -> PoseFile:
     values = parse_json(read_text(path), path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: must be a JSON object with a geometry or a pose")
+    inner = values.get("geometry")
+    frames = [values.get("frame"), inner.get("frame") if isinstance(inner, dict) else None]
+    if any("LPS" in str(frame).upper() for frame in frames):
+        raise InputError(f"{path}: is in LPS; give geometry and pose in RAS (first two coordinates with the other sign)")
     try:
         out = PoseFile(_geometry(values), _pose(values))
     except InputError as error:
