@@ -42,7 +42,7 @@ def read_pose_file(path: str | Path) -> PoseFile:
     inner = values.get("geometry")
     frames = [values.get("frame"), inner.get("frame") if isinstance(inner, dict) else None]
     if any("LPS" in str(frame).upper() for frame in frames):
-        raise InputError(f"{path}: is in LPS; give geometry and pose in RAS (first two coordinates with the other sign)")
+        raise InputError(f"{path}: is in LPS; give geometry and pose in RAS (first two coordinates negated)")
     try:
         out = PoseFile(_geometry(values), _pose(values))
     except InputError as error:
