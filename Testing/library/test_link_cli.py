@@ -123,12 +123,11 @@ def test_a_killed_player_leaves_a_readable_recording(tmp_path):
 def test_a_stopped_recorder_writes_what_it_has(tmp_path, how, background):
     """A shell has `irai link record ... &` of a script ignore SIGINT; SIGTERM must end it all the same."""
     with ReplayServer(recording(), loop=True) as server:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if background else None
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN if background else signal.default_int_handler)
         try:
             recorder = started("record", f"127.0.0.1:{server.port}", "--out", tmp_path / "out.igs.mha")
         finally:
-            if background:
-                signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, before)
         wait_for_pixels(tmp_path, 5 * 600)
         recorder.send_signal(how)
         code, out, err = ended(recorder)

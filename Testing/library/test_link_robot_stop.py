@@ -180,8 +180,12 @@ def test_ctrl_c_ends_the_simulator_with_130():
     code = ("import argparse, sys; from IRAILib.cli.link_robot import add_robot_sim_parser as add\n"
             "parser = argparse.ArgumentParser(); add(parser.add_subparsers())\n"
             "arguments = parser.parse_args(['robot-sim', '--port', '0']); sys.exit(arguments.run(arguments))")
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
-                               cwd=Path(IRAILib.__path__[0]).parent)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests run in the background ignore it
+    try:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+                                   cwd=Path(IRAILib.__path__[0]).parent)
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         assert "port" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
