@@ -7,37 +7,26 @@ training frames.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..geometry import InputError, MissingPackageError
+from ..weights.network_file import open_session, read_card, require_onnxruntime
 from .vessels_work import Work, channels
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "vessels_xray.onnx"
 MULTIPLE = 16
 FLIPS = ((), (1,), (2,), (1, 2))
+WHAT = "the vessel network"
 COMMAND = "python -m IRAILib.fluoroscopy.vessels_train_command"
 
 
 def load_card(path: Path) -> dict[str, Any]:
     """The card beside the weights. Raises: InputError when it is missing, damaged, or of other weights."""
-    card_path = path.with_suffix(".json")
-    for needed in (path, card_path):
-        if not needed.is_file():
-            raise InputError(f"the vessel network's file {needed} is missing; make it with: {COMMAND}")
-    try:
-        card = json.loads(card_path.read_text("utf-8"))
-        digest, _ = card["sha256"], [float(card["operation"][name]) for name in ("threshold", "seed", "least_px")]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the vessel network's card {card_path} is damaged ({error})") from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise InputError(f"{path} is not the file that its card {card_path.name} describes: the checksum differs")
-    return card
+    names = ("threshold", "seed", "least_px")
+    return read_card(path, WHAT, COMMAND, lambda card: [float(card["operation"][name]) for name in names])
 
 
 class VesselNetwork:
@@ -50,22 +39,11 @@ class VesselNetwork:
     """
 
     def __init__(self, path: str | Path | None = None, *, threads: int = 2):
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingPackageError("the vessel network needs onnxruntime: pip install onnxruntime "
-                                      "(or take the classical method: frangi)") from None
+        require_onnxruntime(WHAT, "or take the classical method: frangi")
         self.path = Path(path) if path is not None else WEIGHTS
         self.card = load_card(self.path)
         self.validated_on = str(self.card["validated_on"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own kinds, without a common base
-            raise InputError(f"the vessel network {self.path} can't be loaded: {str(error).splitlines()[0]}") from None
+        self._session = open_session(self.path, WHAT, threads)
 
     @property
     def operation(self) -> dict[str, float]:

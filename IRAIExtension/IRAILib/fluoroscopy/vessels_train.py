@@ -12,8 +12,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..geometry import CancelledError, InputError, MissingPackageError
+from ..weights.torch_state import torch_kept
 from .vessels_frangi import FOR_NETWORK, ridges
 from .vessels_work import channels, make_work
 
@@ -50,21 +50,6 @@ class Pair:
     channels: np.ndarray
     truth: np.ndarray
     field: np.ndarray
-
-
-@contextmanager
-def torch_kept() -> Iterator[None]:
-    """torch's threads and random numbers belong to the whole program: what is set inside is undone at the end."""
-    try:
-        import torch
-    except ImportError:
-        raise MissingPackageError("training the vessel network needs torch: pip install torch") from None
-    threads = torch.get_num_threads()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def read_grey(path: Path) -> np.ndarray:

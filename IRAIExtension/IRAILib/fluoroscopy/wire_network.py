@@ -7,8 +7,6 @@ tip may be off was found on simulated frames kept for that (`weights/wire_xray.j
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import zlib
@@ -19,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import InputError, MissingPackageError, NeedleEstimate, NeedleStatus
+from ..geometry import MissingPackageError, NeedleEstimate, NeedleStatus
+from ..weights.network_file import open_session, read_card, require_onnxruntime
 from .catheter import checked_frames
 from .wire_decode import SIGNS, Course, confidence, read_maps
 from .wire_features import features
@@ -28,6 +27,7 @@ from .wire_simulator import STACK
 
 _log = logging.getLogger("IRAI.fluoroscopy")
 METHOD = "wire network"
+WHAT, COMMAND = "the wire network", "python -m IRAILib.fluoroscopy.wire_train"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "wire_xray.onnx"
 MOST_PX = 768
 """Larger frames are averaged over whole pixels until they are no larger."""
@@ -35,23 +35,15 @@ MOST_PX = 768
 
 def load_card(path: Path) -> dict[str, Any]:
     """The card beside the weights. Raises: InputError when it is missing, damaged, or of other weights."""
-    card_path = path.with_suffix(".json")
-    for needed in (path, card_path):
-        if not needed.is_file():
-            raise InputError(f"the wire network's file {needed} is missing; "
-                             "make it with: python -m IRAILib.fluoroscopy.wire_train")
-    try:
-        card = json.loads(card_path.read_text("utf-8"))
-        operation = card["operation"]
-        digest, weights = card["sha256"], [float(value) for value in operation["presence"]]
-        numbers = [float(operation[name]) for name in ("threshold", "sigma_along", "sigma_across", "sigma_angle_deg")]
-        if len(weights) != SIGNS + 1 or not np.isfinite([*weights, *numbers]).all():
-            raise ValueError("operation")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the wire network's card {card_path} is damaged ({error})") from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise InputError(f"{path} is not the file that its card {card_path.name} describes: the checksum differs")
-    return card
+    return read_card(path, WHAT, COMMAND, _check)
+
+
+def _check(card: dict[str, Any]) -> None:
+    operation = card["operation"]
+    weights = [float(value) for value in operation["presence"]]
+    numbers = [float(operation[name]) for name in ("threshold", "sigma_along", "sigma_across", "sigma_angle_deg")]
+    if len(weights) != SIGNS + 1 or not np.isfinite([*weights, *numbers]).all():
+        raise ValueError("operation")
 
 
 class WireNetwork:
@@ -63,21 +55,11 @@ class WireNetwork:
     """
 
     def __init__(self, path: str | Path | None = None, *, threads: int = 2) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingPackageError("the wire network needs onnxruntime: pip install onnxruntime") from None
+        require_onnxruntime(WHAT)
         self.path = Path(path) if path is not None else WEIGHTS
         self.card = load_card(self.path)
         self.validated_on = str(self.card.get("validated_on", "simulation"))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own kinds, without a common base
-            raise InputError(f"the wire network {self.path} can't be loaded: {str(error).splitlines()[0]}") from None
+        self._session = open_session(self.path, WHAT, threads)
         self._seen: OrderedDict[tuple, np.ndarray] = OrderedDict()
 
     def _features(self, frame: np.ndarray) -> np.ndarray:
@@ -106,8 +88,7 @@ class WireNetwork:
 def default_network() -> WireNetwork | None:
     """The network that comes with IRAI; None, said once in the log, without onnxruntime or the weights."""
     if not WEIGHTS.is_file():
-        _log.warning("%s is missing: catheters are traced classically (make it with python -m "
-                     "IRAILib.fluoroscopy.wire_train)", WEIGHTS.name)
+        _log.warning("%s is missing: catheters are traced classically (make it with %s)", WEIGHTS.name, COMMAND)
         return None
     try:
         return WireNetwork()

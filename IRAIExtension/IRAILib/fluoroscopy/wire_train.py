@@ -9,14 +9,14 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..geometry import CancelledError, InputError, IRAIError, MissingPackageError, Volume
+from ..weights.torch_state import torch_kept
 from .wire_courses import nearest
 from .wire_features import features
 from .wire_ground import random_grounds
@@ -28,19 +28,6 @@ CROP, SHARD, BATCH, PEAK_RATE, EMA = 256, 96, 10, 3e-3, 0.993
 TRAIN_PART, HELD_OUT_PART = (0.45, 0.88), (0.12, 0.33)
 """Of the sample CT from its feet to its head: chest to train on, abdomen for the operating point and the report."""
 TIP_SIGMA = 1.5  # map pixels
-
-
-@contextmanager
-def torch_kept() -> Iterator[None]:
-    """torch's threads and random numbers are as before at the end."""
-    import torch
-
-    threads = torch.get_num_threads()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def sample_ct(path: Path | None = None) -> Volume:

@@ -7,8 +7,6 @@ weights.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +15,14 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ...geometry import InputError
+from ...geometry import MissingPackageError
+from ...weights.network_file import open_session, read_card
 from .work import COARSE, Work
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "needle_mr.onnx"
 MULTIPLE = 4
+WHAT = "the MR needle network"
+COMMAND = "python -m IRAILib.needle.mr.training"
 _log = logging.getLogger("IRAI.needle.mr")
 
 
@@ -35,23 +36,13 @@ class VoidNetwork:
 
     Args:
         path: ONNX file with its card beside it; None: the one that comes with IRAI.
-    Raises: InputError when the file or its card can't be used; ImportError without onnxruntime.
+    Raises: InputError when the file or its card can't be used; MissingPackageError without onnxruntime.
     """
 
     def __init__(self, path: str | Path | None = None, *, threads: int = 2):
-        import onnxruntime
-
         self.path = Path(path) if path is not None else WEIGHTS
         self.card = load_card(self.path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own kinds, without a common base
-            raise InputError(f"the MR needle network {self.path} can't be loaded: {str(error).splitlines()[0]}"
-                             ) from None
+        self._session = open_session(self.path, WHAT, threads)
 
     @property
     def least_shaft(self) -> float:
@@ -82,19 +73,7 @@ def _body_window(work: Work) -> tuple[slice, ...]:
 
 def load_card(path: Path) -> dict[str, Any]:
     """The card beside the weights. Raises: InputError when it is missing, damaged, or of other weights."""
-    card_path = path.with_suffix(".json")
-    for needed in (path, card_path):
-        if not needed.is_file():
-            raise InputError(f"the MR needle network's file {needed} is missing; "
-                             "make it with: python -m IRAILib.needle.mr.training")
-    try:
-        card = json.loads(card_path.read_text("utf-8"))
-        digest, _ = card["sha256"], float(card["operation"]["least_shaft"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the MR needle network's card {card_path} is damaged ({error})") from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise InputError(f"{path} is not the file that its card {card_path.name} describes: the checksum differs")
-    return card
+    return read_card(path, WHAT, COMMAND, lambda card: float(card["operation"]["least_shaft"]))
 
 
 @lru_cache(maxsize=1)
@@ -102,10 +81,10 @@ def default_network() -> VoidNetwork | None:
     """The network that comes with IRAI; None, said once in the log, without onnxruntime or the weights."""
     alone = "needles in MR are looked for by the void model alone"
     if not WEIGHTS.is_file():
-        _log.warning("%s is missing: %s (make it with python -m IRAILib.needle.mr.training)", WEIGHTS.name, alone)
+        _log.warning("%s is missing: %s (make it with %s)", WEIGHTS.name, alone, COMMAND)
         return None
     try:
         return VoidNetwork()
-    except ImportError:
+    except MissingPackageError:
         _log.warning("onnxruntime is missing: %s (pip install onnxruntime)", alone)
         return None

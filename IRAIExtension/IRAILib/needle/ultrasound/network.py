@@ -8,8 +8,6 @@ itself, scaled by factors found on simulated sequences kept for that (`weights/n
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import zlib
 from collections import OrderedDict
@@ -20,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry import InputError, MissingPackageError
+from ...weights.network_file import open_session, read_card, require_onnxruntime
 from .detection import FrameDetection, checked_frames
 from .features import STACK, canvas_from_frame, frame_px_from_map
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "needle_ultrasound.onnx"
 VALIDATED_ON = "simulation"
+WHAT = "the needle network"
 SHAFT_FLOOR, NEAR_PX, WINDOW = 0.2, 3.5, 4
 BEND_RIDGE = 3.0  # against a bend that the shaft's few pixels don't show
 LEAST_SHAFT_PX, LEAST_SUPPORT = 6.0, 2.0
@@ -38,19 +37,8 @@ SIGNS = 13
 
 def load_card(path: Path) -> dict[str, Any]:
     """The card beside the weights. Raises: InputError when it is missing, damaged, or of other weights."""
-    card_path = path.with_suffix(".json")
-    for needed in (path, card_path):
-        if not needed.is_file():
-            raise InputError(f"the needle network's file {needed} is missing; make it with: irai needle train")
-    try:
-        card = json.loads(card_path.read_text("utf-8"))
-        operation = card["operation"]
-        digest, _ = card["sha256"], [operation[name] for name in ("threshold", "presence", "in_plane", "sigma_factor")]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the needle network's card {card_path} is damaged ({error})") from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise InputError(f"{path} is not the file that its card {card_path.name} describes: the checksum differs")
-    return card
+    names = ("threshold", "presence", "in_plane", "sigma_factor")
+    return read_card(path, WHAT, "irai needle train", lambda card: [card["operation"][name] for name in names])
 
 
 def _sigmoid(value: Any) -> Any:
@@ -70,21 +58,11 @@ class NetworkDetector:
     method = "network"
 
     def __init__(self, path: str | Path | None = None, *, threads: int = 2):
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingPackageError("the needle network needs onnxruntime: pip install onnxruntime") from None
+        require_onnxruntime(WHAT)
         self.path = Path(path) if path is not None else WEIGHTS
         self.card = load_card(self.path)
         self.validated_on = str(self.card.get("validated_on", VALIDATED_ON))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises its own kinds, without a common base
-            raise InputError(f"the needle network {self.path} can't be loaded: {str(error).splitlines()[0]}") from None
+        self._session = open_session(self.path, WHAT, threads)
         self._canvases: OrderedDict[tuple, np.ndarray] = OrderedDict()
 
     def _canvas(self, frame: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....geometry import InputError, Volume
 from ....images import read_volume
-from ...torch_state import torch_kept
+from ....weights.torch_state import torch_kept
 from ..finder import MIN_LENGTH_MM, marked_lines
 from ..network import VoidNetwork
 from ..paint import PaintedVoid, paint_voids_mr

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....geometry import CancelledError, InputError
-from ...torch_state import torch_kept
+from ....weights.torch_state import torch_kept
 from ..features import STACK
 from ..simulator_domain import HELD_OUT, TRAIN
 from .evaluate import measured, operating_point, predicted
