@@ -19,12 +19,14 @@ import list_cmake_files as cmake  # noqa: E402
 
 FLOOR = {"geometry": 0, "images": 1, "jobs": 1, "weights": 1, "registration": 2, "segmentation": 2, "link": 2,
          "ablation": 3, "needle": 3, "fluoroscopy": 3, "navigation": 3, "biopsy": 3, "report": 4, "headless": 4,
+         "cohort": 4,
          "scene": 5, "cli": 6}
 MAX_LINES, MAX_FUNCTION_LINES, MAX_WIDTH = 400, 60, 120
 MAY_IMPORT_SLICER = {"scene", "headless", "cli"}
 SLICER_NAMES = {"slicer", "qt", "ctk"}
 IN_FUNCTIONS_ONLY = {"torch", "monai", "highdicom", "edt", "itk", "picsl_greedy", "trame_slicer", "PIL", "matplotlib",
-                     "skimage", "numba"}
+                     "skimage", "numba", "pandas", "sklearn", "lifelines", "pywt", "yaml", "pyarrow", "dask", "distributed",
+                     "sksurv", "imblearn", "cryptography"}
 SLICER_CARRIES = {"numpy", "scipy", "vtk", "SimpleITK", "pydicom", "slicer", "qt", "ctk"}
 TEXT_SUFFIXES = {".py", ".md", ".txt", ".ui", ".json", ".toml", ".cff", ".yaml", ".yml"}
 

