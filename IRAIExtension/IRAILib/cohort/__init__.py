@@ -1,0 +1,1 @@
+"""Floor 4: many patients on many machines (Dask), many hospitals (Flower)."""
