@@ -1,0 +1,244 @@
+"""From an image and a mask to named features: one call, one result that says how it was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...geometry import CancelledError, InputError, Mask, Volume
+from .discretise import Levels, discretise
+from .names import FAMILIES, keys_of, parse_key
+from .region import Region, prepare
+from .settings import Settings
+
+VALIDATED_ON = ("IBSI-1 consensus values: digital phantom and CT phantom, configurations A, B and C "
+                "(Docs/radiomics.md); filter responses: see Docs/radiomics.md")
+_NOT_DEFINED = "not defined for this region (too few voxels or grey levels)"
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number.
+
+    Attributes:
+        value: the number, or None where it is not defined for this region; `reason` says why.
+        name: of the IBSI manual.
+        family: key of `names.FAMILIES`.
+        aggregation: of a texture, as "3D_comb"; "" else.
+        unit: "1", "mm3", "HU", "level", ...
+        ibsi_code: of the IBSI manual.
+    """
+
+    value: float | None
+    name: str
+    family: str
+    aggregation: str
+    unit: str
+    ibsi_code: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What was measured and how.
+
+    Attributes:
+        features: by key, in a fixed order (that of the IBSI tables, filters after the image itself).
+        settings: that gave them.
+        image, mask: names.
+        volume_ml: of the mask as given; voxels times voxel volume.
+        voxels: of the intensity mask after interpolation and re-segmentation.
+        spacing_mm: (k, j, i) after interpolation.
+        warnings: what a reader must know, one line each.
+    """
+
+    features: Mapping[str, Feature]
+    settings: Settings
+    image: str
+    mask: str
+    volume_ml: float
+    voxels: int
+    spacing_mm: tuple[float, float, float]
+    warnings: tuple[str, ...] = field(default=())
+
+    def values(self) -> dict[str, float]:
+        """Numbers by key; NaN where a feature is not defined (`undefined` says why)."""
+        return {key: math.nan if f.value is None else f.value for key, f in self.features.items()}
+
+    def undefined(self) -> dict[str, str]:
+        """Why a feature has no value, by key."""
+        return {key: f.reason for key, f in self.features.items() if f.value is None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: no NaN, features that are not defined are None and named in `undefined` with the reason."""
+        return {
+            "features": {key: f.value for key, f in self.features.items()},
+            "undefined": self.undefined(),
+            "definitions": {key: {"name": f.name, "family": f.family, "aggregation": f.aggregation, "unit": f.unit,
+                                  "ibsi_code": f.ibsi_code} for key, f in self.features.items()},
+            "frame": "voxel axes of the image with their spacing; nothing is rotated to patient axes",
+            "image": self.image, "mask": self.mask, "mask_volume_ml": self.volume_ml,
+            "voxels": self.voxels, "spacing_kji_mm": list(self.spacing_mm),
+            "settings": self.settings.to_dict(), "settings_hash": self.settings.hash, "versions": _versions(),
+            "warnings": list(self.warnings), "validated_on": VALIDATED_ON,
+        }
+
+
+def extract(image: Volume, mask: Mask, settings: Settings | None = None, *, progress: Progress | None = None,
+            cancelled: Callable[[], bool] | None = None) -> FeatureSet:
+    """Radiomics features of the voxels of a mask.
+
+    Args:
+        image: any spacing and direction; the work is done along its voxel axes, nothing is rotated.
+        mask: on the image's grid, at least one voxel (`Settings.resample_mask` puts another grid right).
+        settings: None for the default.
+        progress: called with (share done, text).
+        cancelled: asked between families and inside the long loops.
+    Raises:
+        EmptyMaskError: no voxel, or none left after interpolation or re-segmentation.
+        FrameMismatchError: the mask is on another grid or in another frame.
+        InputError: NaN or infinity inside the mask, or values that are no numbers.
+        RefusedError: the region is larger than `Settings.most_voxels`.
+        CancelledError: when `cancelled` says so.
+    Source: see `names`.
+    """
+    settings = settings or Settings()
+    work = _Work(settings, progress, cancelled)
+    work.tell("preparing the region")
+    region = prepare(image, mask, settings, whole=bool(settings.filter or settings.filters))
+    specs = [settings.filter, *settings.filters] if settings.filters else [settings.filter]
+    if settings.filters and settings.filter is None:
+        specs = [None, *settings.filters]
+    work.steps = len(specs) * len(settings.families) + 1
+    features: dict[str, Feature] = {}
+    for n, spec in enumerate(specs):
+        prefix, seen = _filtered(region, spec)
+        for family in settings.families:
+            if family == "morphology" and n > 0:
+                continue
+            _add(features, prefix, family, seen, settings, work)
+    work.done()
+    return FeatureSet(features, settings, image.name or "image", mask.name or "mask", mask.volume_ml,
+                      int(np.count_nonzero(region.intensity)), region.spacing_mm,
+                      (*region.warnings, *dict.fromkeys(work.warnings)))
+
+
+class _Work:
+    """Progress, cancel and warnings of one extraction, and the grey levels that several families share."""
+
+    def __init__(self, settings: Settings, progress: Progress | None, cancelled: Callable[[], bool] | None) -> None:
+        self.settings, self.progress, self.cancelled = settings, progress, cancelled
+        self.steps, self.step = 1, 0
+        self.warnings: list[str] = []
+        self._levels: dict[int, Levels] = {}
+        self._textures: Mapping[str, float] | None = None
+
+    def tell(self, text: str) -> None:
+        self.check()
+        if self.progress is not None:
+            self.progress(min(self.step / self.steps, 1.0), text)
+        self.step += 1
+
+    def done(self) -> None:
+        if self.progress is not None:
+            self.progress(1.0, "done")
+
+    def check(self) -> None:
+        if self.cancelled is not None and self.cancelled():
+            raise CancelledError("radiomics cancelled")
+
+    def levels(self, region: Region) -> Levels:
+        """Grey levels of a region's box, once."""
+        if id(region) not in self._levels:
+            how = self.settings.filtered_discretisation if region.filtered else self.settings.discretisation
+            self._levels = {id(region): discretise(region, how, self.settings)}
+            self.warnings.extend(self._levels[id(region)].warnings)
+            self._textures = None
+        return self._levels[id(region)]
+
+    def textures(self, region: Region) -> Mapping[str, float]:
+        """Every texture that is asked for, once: the families share their work."""
+        levels = self.levels(region)
+        if self._textures is None:
+            from .aggregate import texture_features
+
+            chosen = self.settings
+            self._textures = texture_features(
+                levels.array, levels.n, spacing_mm=region.spacing_mm,
+                families=tuple(f for f in chosen.families if FAMILIES[f].texture), aggregations=chosen.aggregations,
+                morphological=levels.morphological, ngldm_alpha=chosen.ngldm_alpha,
+                glcm_distance=chosen.glcm_distance)
+        return self._textures
+
+
+def _filtered(region: Region, spec: Mapping[str, Any] | None) -> tuple[str, Region]:
+    """Prefix of the keys and the region with the filter's response in place of the image."""
+    if spec is None:
+        return "", region.near()
+    from .filters import apply_filter, filter_prefix
+
+    response = apply_filter(Volume(region.image, region.grid, "image"), dict(spec)).array
+    if response.shape != region.image.shape:
+        raise InputError(f"filter {dict(spec)}: changed the grid, so its response has no mask")
+    prefix = filter_prefix(dict(spec)).rstrip("_")
+    return f"{prefix}__", replace(region, image=np.asarray(response, np.float64), filtered=True).near()
+
+
+def _add(features: dict[str, Feature], prefix: str, family: str, region: Region, settings: Settings,
+         work: _Work) -> None:
+    work.tell(FAMILIES[family].title)
+    found = _measure(family, region, settings, work)
+    for key in keys_of(family, settings.aggregations):
+        features[prefix + key] = _feature(prefix + key, found.get(key, _NOT_DEFINED), settings, region)
+
+
+def _measure(family: str, region: Region, settings: Settings, work: _Work) -> Mapping[str, float | str]:
+    """A family's numbers by key; a text in place of a number says why there is none."""
+    if family == "morphology":
+        from .morphology import morphology
+
+        return morphology(region, check=work.check)
+    if family == "local_intensity":
+        from .local_intensity import local_intensity
+
+        return local_intensity(region, check=work.check)
+    if family == "statistics":
+        from .statistics import statistics
+
+        return statistics(region.image[region.intensity])
+    if family == "ivh":
+        from .ivh import ivh
+
+        return ivh(region, settings)
+    levels = work.levels(region)
+    if family == "histogram":
+        from .histogram import histogram
+
+        return histogram(levels.array[levels.array > 0], levels.n)
+    return work.textures(region)
+
+
+def _feature(key: str, value: float | str, settings: Settings, region: Region) -> Feature:
+    _, name, aggregation = parse_key(key)
+    reason = ""
+    if isinstance(value, str):
+        value, reason = math.nan, value
+    number = float(value)
+    if not math.isfinite(number):
+        reason = reason or _NOT_DEFINED
+    intensity = "response" if region.filtered else settings.intensity_unit or "intensity"
+    unit = name.unit.replace("intensity", intensity).replace("ivh", intensity)
+    return Feature(None if reason else number, name.name, name.family, aggregation, unit, name.code, reason)
+
+
+def _versions() -> dict[str, str]:
+    import scipy
+
+    from ... import __version__
+
+    return {"irai": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
