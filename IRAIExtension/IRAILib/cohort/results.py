@@ -1,0 +1,248 @@
+"""The folder of a run: one JSON a case, written whole; at the end one table as Parquet and CSV, errors apart."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..geometry import InputError, MissingPackageError
+from ..images.atomic import replacing
+from .manifest import Case
+
+RUN_FILE, LOCK_FILE, CASES_FOLDER = "run.json", ".running", "cases"
+TABLE_NAMES = {"radiomics": "features", "outcome-features": "features", "margin": "margins"}
+STATES = ("done", "refused", "failed")
+FIRST_COLUMNS = ("case", "patient")
+ERROR_COLUMNS = ("case", "patient", "line", "status", "kind", "message")
+
+
+class Store:
+    """Results of one run in one folder. Only the process that started the run writes here."""
+
+    def __init__(self, folder: str | Path, task: str, settings: dict[str, Any]) -> None:
+        self.folder, self.task, self.settings = Path(folder), task, settings
+        self._fingerprints: dict[str, str] = {}
+
+    def open(self, fresh: bool = False) -> None:
+        """Make the folder, or go on in it. Raises InputError where it holds something else."""
+        run = self.folder / RUN_FILE
+        if run.is_file():
+            before = _json(run)
+            if before.get("task") != self.task:
+                raise InputError(f"{self.folder}: holds a run of the task '{before.get('task')}'; choose another "
+                                 "folder")
+        elif self.folder.is_dir() and any(path.name != LOCK_FILE for path in self.folder.iterdir()):
+            raise InputError(f"{self.folder}: isn't empty and holds no run of IRAI; choose another folder")
+        (self.folder / CASES_FOLDER).mkdir(parents=True, exist_ok=True)
+        if fresh:
+            for path in (self.folder / CASES_FOLDER).glob("*.json"):
+                path.unlink()
+        _write_json(run, {"task": self.task, "settings": self.settings, "software": f"IRAI {__version__}"})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second run out of the folder. A lock that a killed run left behind is taken over."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder}: no folder for results can be made ({error.strerror})") from None
+        path = self.folder / LOCK_FILE
+        for _ in range(2):
+            try:
+                with path.open("x", encoding="utf-8") as file:
+                    file.write(str(os.getpid()))
+                break
+            except FileExistsError:
+                if _alive(path):
+                    raise InputError(f"{self.folder}: another run is writing here; wait for it, or choose another "
+                                     "folder") from None
+                path.unlink(missing_ok=True)
+        else:
+            raise InputError(f"{self.folder}: another run is writing here; wait for it, or choose another folder")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    def fingerprint(self, case: Case) -> str:
+        """What a case's result hangs on: its row, its files as they lay there first, the settings, the version."""
+        if case.name in self._fingerprints:
+            return self._fingerprints[case.name]
+        files = {role: _stat(Path(path)) for role, path in case.files.items()}
+        text = json.dumps([case.to_dict() | {"line": 0}, files, self.task, self.settings, __version__], sort_keys=True)
+        self._fingerprints[case.name] = hashlib.sha256(text.encode()).hexdigest()
+        return self._fingerprints[case.name]
+
+    def finished(self, case: Case) -> bool:
+        """Whether this case was done or refused before, from the same files and settings; failed ones aren't."""
+        record = self._kept(case)
+        return record is not None and record["status"] in ("done", "refused")
+
+    def keep(self, case: Case, outcome: dict[str, Any]) -> None:
+        """Write one case's result, whole or not at all."""
+        _write_json(self._path(case), {**_plain(outcome), "line": case.line, "columns": case.columns,
+                                       "fingerprint": self.fingerprint(case)})
+
+    def records(self, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
+        """The kept results of these cases, in their order; none for a case without one, or with an outdated one."""
+        for case in cases:
+            record = self._kept(case)
+            if record is not None:
+                yield record
+
+    def write_tables(self, cases: list[Case]) -> dict[str, int]:
+        """The run's table (Parquet and CSV), columns.json, errors.csv; returns counts by status.
+
+        Files that the manifest no longer names are left out. A value that is not defined is an empty cell.
+        """
+        columns, about, counts = self._columns(cases)
+        name = TABLE_NAMES[self.task]
+        done = (record for record in self.records(cases) if record["status"] == "done")
+        _write_table(self.folder / f"{name}.csv", self.folder / f"{name}.parquet", columns, done)
+        _write_json(self.folder / "columns.json", about)
+        with replacing(self.folder / "errors.csv") as temporary, \
+                temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ERROR_COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(record for record in self.records(cases) if record["status"] != "done")
+        return counts
+
+    def _columns(self, cases: list[Case]) -> tuple[dict[str, str], dict[str, Any], dict[str, int]]:
+        """Every column with its type ("number" or "text"), what is known about it, and counts by status."""
+        kinds: dict[str, str] = dict.fromkeys(FIRST_COLUMNS, "text")
+        about: dict[str, Any] = {}
+        counts = dict.fromkeys(STATES, 0)
+        values: dict[str, str] = {}
+        for record in self.records(cases):
+            counts[record["status"]] += 1
+            if record["status"] != "done":
+                continue
+            about.update(record.get("about") or {})
+            for row, kind in ((record["columns"], kinds), (record["values"], values)):
+                for column, value in row.items():
+                    if value not in (None, ""):
+                        kind[column] = "number" if _is_number(value) and kind.get(column) != "text" else "text"
+                    else:
+                        kind.setdefault(column, "")
+        clash = sorted(set(kinds) & set(values))
+        if clash:
+            raise InputError(f"the manifest's column '{clash[0]}' has the name of a result; rename it")
+        merged = {**kinds, **values, "notes": "text", "seconds": "number"}
+        return {column: kind or "text" for column, kind in merged.items()}, about, counts
+
+    def _kept(self, case: Case) -> dict[str, Any] | None:
+        """A result made from the same files, row and settings; None for none, and for a damaged one."""
+        try:
+            record = json.loads(self._path(case).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        same = isinstance(record, dict) and record.get("fingerprint") == self.fingerprint(case)
+        return record if same and record.get("status") in STATES else None
+
+    def _path(self, case: Case) -> Path:
+        return self.folder / CASES_FOLDER / case.file_name
+
+
+def _write_table(csv_path: Path, parquet_path: Path, columns: dict[str, str], records: Iterator[dict[str, Any]]
+                 ) -> None:
+    """Both files in one pass, a block of rows at a time."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingPackageError("tables in Parquet need pyarrow: pip install pyarrow") from None
+    schema = pa.schema([(name, pa.float64() if kind == "number" else pa.string()) for name, kind in columns.items()])
+    with replacing(csv_path) as csv_temporary, replacing(parquet_path) as parquet_temporary, \
+            csv_temporary.open("w", newline="", encoding="utf-8") as file, \
+            pq.ParquetWriter(parquet_temporary, schema) as parquet:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        block: list[dict[str, Any]] = []
+        for record in records:
+            row = {"case": record["case"], "patient": record["patient"], "notes": "; ".join(record.get("notes") or []),
+                   "seconds": record["seconds"], **record["columns"], **record["values"]}
+            block.append({name: _typed(row.get(name), kind) for name, kind in columns.items()})
+            writer.writerow(["" if value is None else repr(value) if isinstance(value, float) else value
+                             for value in block[-1].values()])
+            if len(block) == 64:
+                parquet.write_table(pa.Table.from_pylist(block, schema))
+                block = []
+        parquet.write_table(pa.Table.from_pylist(block, schema))
+
+
+def _typed(value: Any, kind: str) -> Any:
+    if value is None or value == "":
+        return None
+    return float(value) if kind == "number" else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number; text only where nothing is lost as one (007 and 1e5 stay text)."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, (int, float)):
+        return math.isfinite(value)
+    whole, _, part = str(value).lstrip("+-").partition(".")
+    return (whole + part).isascii() and whole.isdigit() and (part.isdigit() or not part) and \
+        (whole == "0" or not whole.startswith("0"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({error}); choose another folder") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: is damaged; choose another folder")
+    return document
+
+
+def _stat(path: Path) -> list[Any]:
+    """Names, sizes and times of a file or of the files in a folder; empty where it can't be seen from here."""
+    try:
+        if path.is_dir():
+            return sorted([str(item.relative_to(path)), item.stat().st_size, item.stat().st_mtime_ns]
+                          for item in path.rglob("*") if item.is_file())
+        state = path.stat()
+    except OSError:
+        return []
+    return [path.name, state.st_size, state.st_mtime_ns]
+
+
+def _alive(lock: Path) -> bool:
+    try:
+        pid = int(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OSError):
+        return True
+    return True
