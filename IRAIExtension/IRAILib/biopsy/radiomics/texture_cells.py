@@ -6,7 +6,6 @@ a direction in a slice at the finest; merging matrices is adding cells after the
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +18,9 @@ def half_directions(distance: int = 1) -> list[tuple[int, int, int]]:
 
     The in-plane steps (k = 0) come first; radius 1 gives 4 of them, 13 in all.
     """
-    steps = itertools.product(range(-distance, distance + 1), repeat=3)
-    return sorted(step for step in steps if step > (0, 0, 0))
+    reach = range(-distance, distance + 1)
+    steps = [(k, j, i) for k in range(distance + 1) for j in reach for i in reach]
+    return [step for step in steps if step > (0, 0, 0)]
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def edge_distance(region: LevelRegion, morphological: Array | None, in_plane: bo
     if in_plane:  # the slices one below the other in a single plane: the empty rows between them keep them apart
         place = np.stack([place[0] * mask.shape[1] + place[1], place[2]])
         mask = mask.reshape(-1, mask.shape[2])
-    return distance_transform_cdt(mask, metric="taxicab")[tuple(place)].astype(np.int64)
+    distance = np.asarray(distance_transform_cdt(mask, metric="taxicab"))
+    return distance[tuple(place)].astype(np.int64)
 
 
 def _cells(region: LevelRegion, zones: Zones, second: Array, by_slice: bool) -> Cells:
