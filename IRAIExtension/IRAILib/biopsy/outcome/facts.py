@@ -1,0 +1,291 @@
+"""What a run shows, in numbers and words that the report, the sheets and the card share."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...geometry import InputError
+from .record import Column, HeldOut, Run
+
+WORDS = {
+    "auc": "area under the ROC curve", "auc_ovr": "area under the ROC curve, one class against the rest, mean",
+    "average_precision": "average precision", "brier": "Brier score", "brier_scaled": "scaled Brier score",
+    "log_loss": "logarithmic loss", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity", "specificity": "specificity", "ppv": "positive predictive value",
+    "npv": "negative predictive value", "f1": "F1 score", "mcc": "Matthews correlation", "kappa": "Cohen's kappa",
+    "c_index": "Harrell's concordance index", "c_harrell": "Harrell's concordance index",
+    "c_uno": "Uno's concordance index", "ibs": "integrated Brier score",
+    "integrated_brier": "integrated Brier score", "calibration_intercept": "calibration in the large (intercept)",
+    "calibration_slope": "calibration slope", "ece": "expected calibration error",
+    "ici": "integrated calibration index",
+    "o_e": "observed over expected", "e_o": "expected over observed",
+}
+CONCORDANCE = ("auc", "c_index", "c_harrell", "c_uno", "c_", "cindex", "concordance")
+LOWER_IS_BETTER = ("brier", "ibs", "log_loss", "integrated_brier", "ece", "ici", "emax", "e50", "e90", "mae", "rps")
+NO_DIRECTION = ("slope", "intercept", "o_e", "e_o", "observed", "threshold", "prevalence")
+MODEL_WORDS = {"linear": {"survival": "Cox regression with elastic-net penalty",
+                          "competing": "cause-specific Cox regressions with elastic-net penalty",
+                          "": "logistic regression with elastic-net penalty"},
+               "boosting": {"": "gradient-boosted trees"}, "forest": {"": "random survival forest"}}
+KIND_WORDS = {"binary": "a class (yes or no)", "multiclass": "one of several classes", "survival": "time to an event",
+              "competing": "time to an event with competing events"}
+IBSI_STARTS = ("morph", "loc", "stat", "ih", "ivh", "cm", "rlm", "szm", "dzm", "ngt", "ngl")
+SUBGROUP_NAME = re.compile(
+    r"(sex|gender|age|age_?(group|gp|class|y|years)?|site|centre|center|hospital|race|ethnic\w*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with its 95 % interval. None where it has no value; `note` says why."""
+
+    metric: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+    method: str
+    note: str = ""
+    p: float | None = None
+
+    def text(self, digits: int = 2, *, sign: bool = False) -> str:
+        """'0.71 (0.60 to 0.81)'; 'not estimable (why)'."""
+        if self.estimate is None:
+            return f"not estimable ({self.note})" if self.note else "not estimable"
+        plus = "+" if sign else ""
+        middle = f"{self.estimate:{plus}.{digits}f}"
+        if self.low is None or self.high is None:
+            return f"{middle} (no interval{': ' + self.note if self.note else ''})"
+        return f"{middle} ({self.low:{plus}.{digits}f} to {self.high:{plus}.{digits}f})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One plain sentence; level: "better", "same", "worse", "none" (no baseline but chance)."""
+
+    level: str
+    text: str
+    against: str
+    metric: str
+    difference: Figure | None
+
+
+def as_figure(metric: str, value: Any) -> Figure | None:
+    """From what a run stores ({"estimate", "low", "high", ...}); None where there is nothing."""
+    if value is None:
+        return None
+    get = value.get
+    return Figure(metric, get("estimate"), get("low"), get("high"), int(get("n") or 0), str(get("method") or ""),
+                  str(get("note") or ""), get("p"))
+
+
+def score(run: Run, name: str, metric: str) -> Figure | None:
+    """A figure of run.scores; None where it was not computed."""
+    return as_figure(metric, run.scores.get(name, {}).get(metric))
+
+
+def difference(run: Run, metric: str, against: str = "baseline") -> Figure | None:
+    """Model minus `against` ("baseline", "null"), paired."""
+    return as_figure(metric, run.differences.get(f"model - {against}", {}).get(metric))
+
+
+def words_of(metric: str) -> str:
+    """What a metric is called in a sentence ('brier_24' is the Brier score at 24)."""
+    if metric in WORDS:
+        return WORDS[metric]
+    for name in sorted(WORDS, key=len, reverse=True):
+        rest = metric.removeprefix(name)
+        if rest != metric and re.fullmatch(r"[_@ ]*(at[_ ]?)?[\d.]+\w*", rest):
+            return f"{WORDS[name]} at {re.sub(r'^[_@ ]*(at[_ ]?)?', '', rest)}"
+    return metric.replace("_", " ")
+
+
+def direction(metric: str) -> int:
+    """1: higher is better; -1: lower; 0: neither."""
+    lower = metric.lower()
+    if any(part in lower for part in NO_DIRECTION):
+        return 0
+    return -1 if lower.startswith(LOWER_IS_BETTER) and "scaled" not in lower and "skill" not in lower else 1
+
+
+def primary_metric(run: Run) -> str:
+    """The metric that decides. Raises InputError for a run without scores."""
+    named = run.summary.get("primary_metric")
+    if named:
+        return str(named)
+    have = run.scores.get("model", {})
+    for name in have:
+        if name.startswith(CONCORDANCE):
+            return name
+    if not have:
+        raise InputError("this run holds no scores of a model; train again")
+    return next(iter(have))
+
+
+def kind(run: Run) -> str:
+    """binary, multiclass, survival or competing."""
+    held = run.held_out.get("model")
+    found = held.kind if held is not None else run.summary.get("kind") or run.plan.kind
+    return str(found)
+
+
+def model_words(run: Run) -> str:
+    """The models tried, in words."""
+    what = kind(run)
+    names = [MODEL_WORDS.get(name, {}).get(what) or MODEL_WORDS.get(name, {}).get("") or name
+             for name in run.plan.models]
+    return " or ".join(names)
+
+
+def baseline_columns(run: Run) -> tuple[str, ...]:
+    """Columns of the clinical baseline; empty where the null model is the only baseline."""
+    held = run.held_out.get("baseline")
+    return tuple(held.columns) if held is not None else tuple(run.plan.baseline)
+
+
+def verdict(run: Run) -> Verdict:
+    """The one sentence: better, no better or worse than the baseline, with the paired difference and its interval."""
+    metric = primary_metric(run)
+    against = "baseline" if difference(run, metric, "baseline") is not None else "null"
+    found = difference(run, metric, against)
+    name = f"the baseline ({', '.join(baseline_columns(run))})" if against == "baseline" and baseline_columns(run) \
+        else "the baseline" if against == "baseline" else "a model that knows no column"
+    own = score(run, "model", metric)
+    value = f"{words_of(metric)} {own.text()}" if own is not None else "no figure"
+    if found is None or found.estimate is None or found.low is None or found.high is None:
+        why = found.note if found is not None and found.note else "no paired difference"
+        return Verdict("none", f"Nothing can be said against {name}: {why}. Held-out {value}.", against, metric, found)
+    sign = direction(metric) or 1
+    better, worse = (found.low > 0, found.high < 0) if sign > 0 else (found.high < 0, found.low > 0)
+    level = "better" if better else "worse" if worse else "same"
+    start = {"better": "Better than", "worse": "Worse than", "same": "No better than"}[level]
+    text = (f"{start} {name}: difference in {words_of(metric)} {found.estimate:.2f}, 95 % interval {found.low:.2f} to "
+            f"{found.high:.2f}. Held-out {value} in {own.n if own else found.n} patients.")
+    chance = _beside_chance(run, metric) if against == "baseline" else ""
+    return Verdict(level, text + chance, against, metric, found)
+
+
+def _beside_chance(run: Run, metric: str) -> str:
+    found = difference(run, metric, "null")
+    if found is None or found.estimate is None or found.low is None or found.high is None:
+        return ""
+    sign = direction(metric) or 1
+    if (found.low > 0) if sign > 0 else (found.high < 0):
+        return ""
+    return (f" Nor is it shown to be better than a model that knows no column (difference {found.estimate:.2f}, "
+            f"{found.low:.2f} to {found.high:.2f}).")
+
+
+def used(run: Run) -> list[Column]:
+    """Columns that reached the models."""
+    return [column for column in run.columns if column.used]
+
+
+def imaging(run: Run) -> list[Column]:
+    """Used columns that come from images."""
+    return [column for column in used(run) if column.group == "imaging"]
+
+
+def families(run: Run) -> dict[str, int]:
+    """IBSI families of the imaging columns by their names, with counts; names that follow no scheme are 'other'."""
+    found: Counter[str] = Counter()
+    for column in imaging(run):
+        parts = column.name.lower().split("_")
+        found[next((part for part in parts if part in IBSI_STARTS), "other")] += 1
+    return dict(found)
+
+
+def patients_apart(run: Run) -> bool:
+    """True when, in the held-out rows of every repeat, no patient lies in two folds (counted, not assumed)."""
+    held = run.held_out.get("model")
+    if held is None or not len(held):
+        return False
+    for repeat in np.unique(held.repeat):
+        one = held.of_repeat(int(repeat))
+        pairs = set(zip(one.patient.tolist(), one.fold.tolist(), strict=True))
+        if len(pairs) != len(set(one.patient.tolist())):
+            return False
+    return True
+
+
+def fold_table(run: Run) -> list[dict[str, Any]]:
+    """Each outer fold: repeat, fold, patients and events held out, patients and events trained on."""
+    held = run.held_out.get("model")
+    rows = []
+    if held is None:
+        return rows
+    for repeat in np.unique(held.repeat):
+        one = held.of_repeat(int(repeat))
+        everyone = len(set(one.patient.tolist()))
+        for fold in np.unique(one.fold):
+            part = one.fold == fold
+            out = len(set(one.patient[part].tolist()))
+            rows.append({"repeat": int(repeat) + 1, "fold": int(fold) + 1, "held_out": out,
+                         "held_out_events": int((one.truth[part] > 0).sum()), "trained_on": everyone - out,
+                         "trained_on_events": int((one.truth[~part] > 0).sum())})
+    return rows
+
+
+def counts(run: Run) -> dict[str, int]:
+    """Rows of each class among the evaluated rows, each counted once."""
+    held = run.held_out.get("model")
+    if held is None or not len(held):
+        return {}
+    once = held.averaged()
+    return {name: int((once.truth == index).sum()) for index, name in enumerate(once.classes)}
+
+
+def follow_up(held: HeldOut) -> dict[str, float | None] | None:
+    """Median follow-up by reverse Kaplan-Meier (Schemper and Smith 1996), its range; None without times."""
+    if held.time is None or not len(held):
+        return None
+    once = held.averaged()
+    time, censored = np.asarray(once.time, float), once.truth == 0
+    at_risk, survival, median = len(time), 1.0, None
+    for value in np.unique(time):
+        here = time == value
+        events = int((here & censored).sum())
+        survival *= 1.0 - events / at_risk
+        if survival <= 0.5 and median is None:
+            median = float(value)
+        at_risk -= int(here.sum())
+    return {"median": median, "shortest": float(time.min()), "longest": float(time.max())}
+
+
+def subgroup_columns(run: Run) -> list[str]:
+    """Columns by whose values performance is looked at: sex, age, site, and their like."""
+    names = [column.name for column in run.columns
+             if SUBGROUP_NAME.fullmatch(column.name.strip()) or column.role == "site"]
+    return list(dict.fromkeys(names))
+
+
+def limits(run: Run) -> list[str]:
+    """What the run itself shows to be weak, in sentences."""
+    said = ["Tested only inside the table it was trained on: how it does at another hospital, on other scanners or in "
+            "later years is not known."]
+    sample = run.summary.get("sample_size")
+    if isinstance(sample, dict) and sample.get("enough") is False:
+        said.append("Fewer patients or events than the sample-size rule asks for: coefficients and intervals are "
+                    "unstable and a good figure may be luck.")
+    kept = [leak.column for leak in run.leaks if leak.action == "kept"]
+    if kept:
+        said.append(f"Columns that look like leaks were kept on request ({', '.join(kept)}): the figures may be far "
+                    "too good.")
+    heavy = [f"{column.name} ({100 * column.missing:.0f} %)" for column in used(run) if column.missing > 0.2]
+    if heavy:
+        said.append(f"More than a fifth of the values are missing in {', '.join(heavy[:12])}"
+                    + (f" and {len(heavy) - 12} more" if len(heavy) > 12 else "")
+                    + "; they were filled in, which is sound only if they are missing at random.")
+    if not run.permutation:
+        said.append("No permutation test was run.")
+    if run.plan.site is None:
+        said.append("No site column: differences between hospitals were not examined.")
+    said.append("The intervals come from resampling patients with the fitted models held fixed: they leave out the "
+                "variation of fitting anew and are, if anything, too narrow.")
+    said.append("Choices made before this run (which patients, which columns, which outcome) are outside of what "
+                "cross-validation can protect.")
+    return said
