@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -96,43 +98,91 @@ def run_cohort(manifest: str | Path, task: str, out: str | Path, *, config: str 
 
 def _work(client, store: Store, todo: list[Case], total: int, timeout_s: float | None, tell: Progress,
           cancelled: Callable[[], bool], patience_s: float) -> None:
-    """Hand out, gather, keep; a bounded number in flight."""
-    from distributed import wait
+    """Hand out, gather, keep. Cases that died with a worker are given out again, one at a time: only then is it
+    known which of those that the worker held is to blame."""
+    state = _State(total, total - len(todo), tell, cancelled, patience_s)
+    dead = _round(client, store, todo, AHEAD, timeout_s, state)
+    for case in dead:
+        for again in _round(client, store, [case], 1, timeout_s, state):
+            store.keep(again, _died(again))
+            state.one_more(False)
 
-    waiting, flying = iter(todo), {}
-    done, failed, lonely_since = total - len(todo), 0, None
-    began = time.monotonic()
-    run_id = f"irai-{os.getpid()}-{time.time_ns()}"
+
+@dataclass
+class _State:
+    """How far a run is, and whether it is to go on."""
+
+    total: int
+    done: int
+    tell: Progress
+    cancelled: Callable[[], bool]
+    patience_s: float
+    failed: int = 0
+
+    def __post_init__(self) -> None:
+        self.began, self.first, self.lonely_since = time.monotonic(), self.done, None
+
+    def one_more(self, good: bool) -> None:
+        self.done, self.failed = self.done + 1, self.failed + (not good)
+        text = f"{self.done} of {self.total} cases" + (f", {self.failed} without a result" if self.failed else "")
+        if self.done < self.total:
+            each_s = (time.monotonic() - self.began) / (self.done - self.first)
+            text += f", about {each_s * (self.total - self.done):.0f} s left"
+        self.tell(self.done / self.total, text)
+
+    def check(self, workers: int) -> None:
+        """Raises CancelledError, or IRAIError where no worker has been there for too long."""
+        kept = f"{self.done} of {self.total} cases are done and kept"
+        if self.cancelled():
+            raise CancelledError(f"cancelled; {kept}: run the same command again to go on")
+        self.lonely_since = None if workers else self.lonely_since or time.monotonic()
+        if self.lonely_since is not None and time.monotonic() - self.lonely_since > self.patience_s:
+            raise IRAIError(f"no worker was left for {self.patience_s:.0f} s; {kept}: start workers and run the same "
+                            "command again")
+
+
+def _round(client, store: Store, cases: list[Case], ahead: int, timeout_s: float | None, state: _State) -> list[Case]:
+    """Every case once, `ahead` a worker in flight; returns those during which workers died."""
+    from distributed import KilledWorker, wait
+
+    waiting, flying, dead = iter(cases), {}, []
+    name = f"irai-{os.getpid()}-{time.time_ns()}"
     try:
         while True:
-            count = len(client.nthreads())
-            for case in _next(waiting, AHEAD * max(count, 1) - len(flying)):
+            workers = _count_workers(client)
+            for case in _next(waiting, ahead * max(workers, 1) - len(flying)):
                 flying[client.submit(run_case, store.task, case.to_dict(), store.settings, timeout_s, pure=False,
-                                     key=f"{run_id}-{case.file_name}")] = case
+                                     key=f"{name}-{case.file_name}")] = case
             if not flying:
-                return
-            lonely_since = None if count else lonely_since or time.monotonic()
-            if lonely_since is not None and time.monotonic() - lonely_since > patience_s:
-                raise IRAIError(f"no worker was left for {patience_s:.0f} s; {done} of {total} cases are done and "
-                                "kept: start workers and run the same command again")
-            if cancelled():
-                raise CancelledError(f"cancelled; {done} of {total} cases are done and kept: run the same command "
-                                     "again to go on")
+                return dead
+            state.check(workers)
             try:
                 finished = wait(list(flying), timeout=BEAT_S, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 continue
             for future in finished:
                 case = flying.pop(future)
-                outcome = _outcome(future, case)
+                try:
+                    outcome = future.result(timeout=60)
+                except KilledWorker:
+                    dead.append(case)
+                    continue
+                except Exception as error:  # what Dask raises for a case that could not be run or fetched
+                    outcome = _failed(case, "worker", " ".join(f"{type(error).__name__}: {error}".split()))
                 future.release()
                 store.keep(case, outcome)
-                done += 1
-                failed += outcome["status"] != "done"
-                tell(done / total, _state(done, failed, total, len(todo), began))
+                state.one_more(outcome["status"] == "done")
     finally:
         if flying:
             client.cancel(list(flying), force=True)
+
+
+def _count_workers(client) -> int:
+    try:
+        return len(client.nthreads())
+    except (OSError, TimeoutError) as error:
+        raise IRAIError(f"the Dask scheduler was lost ({' '.join(str(error).split())[:120]}); what is done is kept: "
+                        "run the same command again") from None
 
 
 def _next(waiting: Iterator[Case], count: int) -> Iterator[Case]:
@@ -143,26 +193,13 @@ def _next(waiting: Iterator[Case], count: int) -> Iterator[Case]:
         yield case
 
 
-def _state(done: int, failed: int, total: int, todo: int, began: float) -> str:
-    gone = done - (total - todo)
-    left_s = (time.monotonic() - began) / max(gone, 1) * (total - done)
-    trouble = f", {failed} without a result" if failed else ""
-    return f"{done} of {total} cases{trouble}, about {left_s:.0f} s left" if done < total else \
-        f"{done} of {total} cases{trouble}"
+def _died(case: Case) -> dict[str, Any]:
+    return _failed(case, "worker died", f"{ALLOWED_DEATHS} or more workers died during this case, most likely for lack "
+                   "of memory; give the workers more memory, or a smaller region")
 
 
-def _outcome(future, case: Case) -> dict[str, Any]:
-    """The worker's answer; a worker that died, or could not take the case, is that case's failure."""
-    from distributed import KilledWorker
-
-    try:
-        return future.result(timeout=60)
-    except KilledWorker:
-        message = (f"{ALLOWED_DEATHS} or more workers died during this case, most likely for lack of memory; "
-                   "give the workers more memory, or a smaller region")
-        kind = "worker died"
-    except Exception as error:  # what Dask raises for a case that could not be run or fetched
-        message, kind = " ".join(f"{type(error).__name__}: {error}".split()), "worker"
+def _failed(case: Case, kind: str, message: str) -> dict[str, Any]:
+    """What is kept of a case that no worker could answer for."""
     return {"case": case.name, "patient": case.patient, "software": f"IRAI {__version__}", "seconds": 0.0,
             "status": "failed", "kind": kind, "message": message}
 
@@ -181,9 +218,10 @@ def _client(scheduler: str | None, workers: int, tls: dict[str, str] | None) -> 
         if scheduler is None:
             stack.enter_context(_worker_program())
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
-            cluster = stack.enter_context(LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
-                worker_dashboard_address=None, silence_logs=logging.CRITICAL))
+            with _deaf_to_interrupts():
+                cluster = stack.enter_context(LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
+                    worker_dashboard_address=None, silence_logs=logging.CRITICAL))
             yield stack.enter_context(Client(cluster))
             return
         client = _connect(Client, scheduler, tls)
@@ -221,6 +259,19 @@ def _check_workers(client, scheduler: str) -> None:
 
 def _version() -> str:
     return __version__
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A terminal sends Ctrl-C to every process: workers started here don't hear it, the run ends them in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
