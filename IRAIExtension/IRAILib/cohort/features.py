@@ -1,0 +1,148 @@
+"""Features of one case of a cohort: the region, the tissue round it, the ablation zone, and scores from its columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..geometry import EmptyMaskError, InputError, Mask, RefusedError, Volume
+from .margins import selector
+
+DEFAULT_AGGREGATIONS = ["3D_comb"]
+"""Of outcome features without settings: fewer columns that say the same."""
+DEFAULT_SHELL_MM = [0.0, 5.0]
+EXTRA_KEYS = {"shell_mm": DEFAULT_SHELL_MM, "rim_mm": 5.0, "scores": []}
+UNIT = re.compile(r"^\s*(?P<name>[^\[\(]+?)\s*[\[\(]\s*(?P<unit>[^\]\)]*?)\s*[\]\)]\s*$")
+
+
+def read_extra(document: dict[str, Any], where: str) -> dict[str, Any]:
+    """Take this task's own keys out of the settings: shell_mm [inner, outer] or null, rim_mm, scores [names]."""
+    from ..biopsy.scores import find_score
+
+    extra = {key: document.pop(key, default) for key, default in EXTRA_KEYS.items()}
+    shell = extra["shell_mm"]
+    if shell is not None and not (isinstance(shell, list) and len(shell) == 2 and all(map(_is_length, shell))
+                                  and shell[0] < shell[1]):
+        raise InputError(f"{where}shell_mm: must be [inner, outer] in mm, as [0, 5], or null for none; not {shell!r}")
+    if not (_is_length(extra["rim_mm"]) and extra["rim_mm"] > 0):
+        raise InputError(f"{where}rim_mm: must be a length in mm above 0, not {extra['rim_mm']!r}")
+    if not isinstance(extra["scores"], list):
+        raise InputError(f"{where}scores: must be a list of names, as [albi, child-pugh]")
+    for name in extra["scores"]:
+        find_score(str(name))
+    document.setdefault("aggregations", DEFAULT_AGGREGATIONS)
+    return extra
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def read_pair(case: Mapping[str, Any]) -> tuple[Volume, Mask]:
+    """The case's image and its mask. Raises InputError, EmptyMaskError, FrameMismatchError."""
+    from ..images import read_volume
+
+    image = read_volume(Path(case["files"]["image"]), series=selector(dict(case), "image_series"))
+    mask = read_role(case, "mask", image)
+    if mask is None:
+        raise InputError("there is no mask")
+    return image, mask
+
+
+def read_role(case: Mapping[str, Any], role: str, image: Volume) -> Mask | None:
+    """A mask on the image's grid (nearest voxel where its own grid differs); None where the case names none."""
+    from ..geometry import resample_mask
+    from ..images import read_mask
+
+    path = case["files"].get(role)
+    if path is None:
+        return None
+    mask = read_mask(Path(path), label=selector(dict(case), f"{role}_label"), reference=image)
+    if mask.grid.same_grid(image.grid):
+        return mask
+    moved = resample_mask(mask, image.grid)
+    if not moved.array.any():
+        raise EmptyMaskError(f"{path}: no voxel of the image lies in this mask; is it of another image?")
+    return moved
+
+
+def tidy(sets: Mapping[str, Any]) -> dict[str, Any]:
+    """Feature sets by the prefix of their region, as one row: values, units and names, notes."""
+    values: dict[str, float | str | None] = {}
+    about: dict[str, Any] = {}
+    notes: list[str] = []
+    for prefix, found in sets.items():
+        document = found.to_dict()
+        for key, value in document["features"].items():
+            values[prefix + key] = value
+            about[prefix + key] = {**document["definitions"][key], "region": prefix.rstrip("_") or "mask",
+                                   "settings_hash": document["settings_hash"], "validated_on": document["validated_on"]}
+        notes += [f"{prefix}{text}" for text in document["warnings"]]
+        if document["undefined"]:
+            notes.append(f"{prefix}{len(document['undefined'])} features are not defined for this region")
+    return {"values": values, "about": about, "notes": notes}
+
+
+def outcome_features(case: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Lesion, shell, ablation-zone features and scores of one case; see `tasks.work`."""
+    from ..biopsy.radiomics import Settings, extract
+    from ..biopsy.radiomics.regions import ablation_regions, shell
+
+    radiomics = Settings.from_dict(settings["radiomics"])
+    image, mask = read_pair(case)
+    organ, zone = read_role(case, "organ", image), read_role(case, "ablation", image)
+    regions: dict[str, Mask] = {}
+    notes: list[str] = []
+    if settings["shell_mm"] is not None:
+        inner, outer = settings["shell_mm"]
+        name = f"shell_{inner:g}_{outer:g}mm__"
+        try:
+            regions[name] = shell(mask, outer, inner, within=organ, exclude=zone)
+        except InputError as error:
+            notes.append(f"{name}: {error}")
+    if zone is not None:
+        regions.update({f"{name}__": part for name, part in _parts(ablation_regions(mask, zone, settings["rim_mm"]))})
+    sets = {"": extract(image, mask, radiomics)}
+    for name, region in regions.items():
+        if not region.array.any():
+            notes.append(f"{name}: holds no voxel")
+            continue
+        sets[name] = extract(image, region, radiomics)
+    row = tidy(sets)
+    for name in settings["scores"]:
+        value, said = score_of(name, case["columns"])
+        row["values"][f"score_{name}"] = value
+        row["about"][f"score_{name}"] = {"name": name, "family": "score", "unit": ""}
+        notes += said
+    return {**row, "notes": [*row["notes"], *notes]}
+
+
+def _parts(regions: Any) -> list[tuple[str, Mask]]:
+    """Names and masks, whatever they are packed in."""
+    items = regions.items() if isinstance(regions, Mapping) else vars(regions).items()
+    return [(name, mask) for name, mask in items if isinstance(mask, Mask)]
+
+
+def score_of(name: str, columns: Mapping[str, str]) -> tuple[float | str | None, list[str]]:
+    """A score from columns named as its inputs, with the unit in brackets: "bilirubin [mg/dL]".
+
+    Returns: the value, or the stage where the score has no number; None with a note where an input is missing.
+    """
+    from ..biopsy.scores import find_score, score
+
+    entry = find_score(name)
+    wanted = {item.name for item in entry.inputs}
+    given: dict[str, str] = {}
+    for column, cell in columns.items():
+        match = UNIT.match(column)
+        key = re.sub(r"[\s-]+", "_", (match["name"] if match else column).strip().lower())
+        if key in wanted and cell.strip():
+            given[key] = f"{cell}{match['unit']}" if match else cell
+    try:
+        result = score(name, given)
+    except (InputError, RefusedError) as error:
+        return None, [f"score {name}: {' '.join(str(error).split())}"]
+    notes = [f"score {name}: {text}" for text in result.warnings]
+    return (result.grade or None) if result.value is None else float(result.value), notes
