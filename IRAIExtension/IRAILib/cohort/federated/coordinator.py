@@ -138,8 +138,8 @@ def train_in_process(plan: FederatedPlan, sites: Sequence[SiteRows],
     the same fixed-point numbers. Raises RefusedError when a site's policy (if given) refuses.
     """
     limits = policy or SitePolicy("", "", (), min_events=1, min_rows=1)
-    for rows in sites if policy else ():
-        code = refusal(rows, plan, policy)
+    for rows in sites:
+        code = refusal(rows, plan, policy) if policy else ""
         if code:
             raise RefusedError(f"federated: a site stays out: {REFUSALS[code]}")
     coordinator, numbers = Coordinator(plan), FixedPoint()

@@ -104,8 +104,8 @@ class FederatedPlan:
             columns = tuple(Column(entry) if isinstance(entry, str)
                             else Column(str(entry["name"]), tuple(str(level) for level in entry.get("levels") or ()))
                             for entry in data["columns"])
-            plain = {key: tuple(value) if isinstance(value, list) else value
-                     for key, value in data.items() if key != "columns"}
+            plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                     for key, value in data.items() if key != "columns"}
             return cls(columns=columns, **plain)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"federated plan: {error} is missing or of the wrong kind") from error
@@ -151,7 +151,9 @@ class SitePolicy:
         """Raises InputError naming an unknown or missing key."""
         _only_known(cls, data, "site policy")
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+            plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                     for key, value in data.items()}
+            return cls(**plain)
         except TypeError as error:
             raise InputError(f"site policy: {error}") from error
 

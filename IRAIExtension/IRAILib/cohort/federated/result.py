@@ -106,9 +106,11 @@ class FederatedResult:
     def from_dict(cls, data: Mapping[str, Any]) -> FederatedResult:
         """The inverse of to_dict. Raises InputError when it isn't one."""
         try:
-            models = {name: TrainedModel(**{key: tuple(value) if isinstance(value, list) else value
-                                            for key, value in entry.items()})
-                      for name, entry in data["models"].items()}
+            models: dict[str, TrainedModel] = {}
+            for name, entry in data["models"].items():
+                fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                          for key, value in entry.items()}
+                models[name] = TrainedModel(**fields)
             return cls(FederatedPlan.from_dict(data["plan"]), tuple(data["mean"]), tuple(data["scale"]), models,
                        int(data["n_sites"]), int(data["n_requests"]), bool(data["secure"]),
                        str(data["validated_on"]), tuple(data["warnings"]))
