@@ -63,8 +63,9 @@ def separable(array: np.ndarray, full: dict[str, Any], cancelled: Cancelled = No
 def simoncelli(array: np.ndarray, full: dict[str, Any]) -> np.ndarray:
     """Isotropic band-pass in the Fourier domain: cos(pi/2 log2(2 w / w0)) for w0/4 < w < w0.
 
-    w0 is Nyquist / 2^(level - 1). The gain is laid out as the IBSI-2 reference maps have it: over the image's own size, from -Nyquist to Nyquist
-    with both ends included, so that an even size has no sample at zero; the real part of the response counts.
+    w0 is Nyquist / 2^(level - 1). The gain is laid out as in the IBSI-2 reference maps: over the image's own size,
+    from -Nyquist to Nyquist with both ends included, so that an even size has no sample at zero; the real part of
+    the response counts.
     With a periodic boundary the transform is of the image itself; otherwise the image is continued by half its
     size on every side first.
     """
