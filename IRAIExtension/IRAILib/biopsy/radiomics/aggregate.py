@@ -81,8 +81,8 @@ def texture_names(families: Collection[str] = TEXTURE_FAMILIES,
 def why_undefined(key: str) -> str:
     """Why texture_features gave nan for this tag (with or without a filter's prefix before it)."""
     key = key.rsplit("__", 1)[-1]
-    if key.startswith("cm_info_corr"):
-        return "no pair of neighbours in the region, or a single grey level: 0 divided by 0"
+    if key.startswith("cm_info_corr1"):
+        return "no two voxels of the region at the co-occurrence distance, or a single grey level: 0 divided by 0"
     if key.startswith("cm_"):
         return "no two voxels of the region at the co-occurrence distance"
     if key.startswith("ngt_"):

@@ -33,8 +33,9 @@ def cooccurrence_cells(region: LevelRegion, distance: int = 1, flat_only: bool =
 def cooccurrence_features(cells: Cells, n_levels: int) -> dict[str, float]:
     """The 25 features, averaged over the matrices that hold a pair; nan for all where none does.
 
-    A matrix of one level: correlation 1 (as in mirp and pyradiomics); both information correlations are undefined
-    (0 / 0), left out of an average and nan where nothing else is there.
+    A matrix of one level, where IBSI says nothing: correlation 1 (mirp and pyradiomics agree); second information
+    correlation and inverse variance 0, as their formulas give; the first information correlation is 0 / 0 (mirp says
+    1, pyradiomics 0): left out of an average, and nan where nothing else is there.
     """
     if not len(cells.count):
         return dict.fromkeys(NAMES, float("nan"))
@@ -62,7 +63,7 @@ def cooccurrence_features(cells: Cells, n_levels: int) -> dict[str, float]:
         correlation = np.where(variance > 0, covariance / variance, 1.0)
         shared = np.maximum(2.0 * entropy_x - entropy, 0.0)  # H(x) + H(y) - H(x, y): x and y have the same marginal
         information_1 = np.where(flat, np.nan, -shared / entropy_x)
-        information_2 = np.where(flat, np.nan, np.sqrt(1.0 - np.exp(-2.0 * shared)))
+        information_2 = np.sqrt(1.0 - np.exp(-2.0 * shared))
     values = [np.maximum.reduceat(single, starts), mean, variance, entropy, dissimilarity, differ[0], differ[1],
               2.0 * mean, tendency, total[1], energy, contrast, dissimilarity, inverse, inverse_norm, moment,
               moment_norm, inverse_var, correlation, auto, tendency, shade, prominence, information_1, information_2]
