@@ -73,7 +73,7 @@ def _window(start: tuple[int, ...], edges: tuple[int, ...]) -> tuple[slice, ...]
 def _doubled(edges: tuple[int, ...]) -> tuple[int, ...]:
     from scipy.fft import next_fast_len
 
-    return tuple(int(next_fast_len(2 * e - 1, real=True)) for e in edges)
+    return tuple(next_fast_len(2 * e - 1, real=True) or 2 * e - 1 for e in edges)
 
 
 def _spectra(z: np.ndarray, mask: np.ndarray, start: tuple[int, ...], edges: tuple[int, ...],

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...geometry import CancelledError, InputError, Mask, Volume
 from .discretise import Levels, discretise
+from .interpolate import axes_for
 from .names import FAMILIES, keys_of, parse_key
 from .region import Region, prepare
 from .settings import Settings
@@ -110,18 +111,18 @@ def extract(image: Volume, mask: Mask, settings: Settings | None = None, *, prog
     settings = settings or Settings()
     work = _Work(settings, progress, cancelled)
     work.tell("preparing the region")
-    region = prepare(image, mask, settings, whole=bool(settings.filter or settings.filters))
-    specs = [settings.filter, *settings.filters] if settings.filters else [settings.filter]
-    if settings.filters and settings.filter is None:
-        specs = [None, *settings.filters]
+    specs = [settings.filter, *settings.filters]
+    region = prepare(image, mask, settings, reach=_reach(image, [s for s in specs if s is not None], settings))
     work.steps = len(specs) * len(settings.families) + 1
     features: dict[str, Feature] = {}
-    for n, spec in enumerate(specs):
-        prefix, seen = _filtered(region, spec)
+    for spec in specs:
+        prefix, seen = _filtered(region, spec, cancelled)
         for family in settings.families:
-            if family == "morphology" and n > 0:
+            if family == "morphology" and spec is not None:
                 continue
             _add(features, prefix, family, seen, settings, work)
+    if not features:
+        raise InputError("families: morphology alone can't be measured on a filter's response; leave the filter out")
     work.done()
     return FeatureSet(features, settings, image.name or "image", mask.name or "mask", mask.volume_ml,
                       int(np.count_nonzero(region.intensity)), region.spacing_mm,
@@ -176,17 +177,29 @@ class _Work:
         return self._textures
 
 
-def _filtered(region: Region, spec: Mapping[str, Any] | None) -> tuple[str, Region]:
+def _reach(image: Volume, specs: list[Mapping[str, Any]], settings: Settings) -> tuple[int, ...] | None:
+    """(k, j, i) voxels of the new grid that the filters look beyond the region; None for the whole image."""
+    if not specs:
+        return (0, 0, 0)
+    from .filters import check_spec, filter_reach_kji
+
+    axes = axes_for(image.array.shape, image.grid.spacing_kji_mm, settings.spacing_mm)
+    spacing, shape = np.array([a.new_mm for a in axes]), tuple(a.new_n for a in axes)
+    if any(check_spec(spec)["boundary"] == "periodic" for spec in specs):
+        return None
+    reach = np.max([filter_reach_kji(spec, spacing, shape) for spec in specs], axis=0)
+    return tuple(int(r) for r in reach)
+
+
+def _filtered(region: Region, spec: Mapping[str, Any] | None, cancelled: Callable[[], bool] | None
+              ) -> tuple[str, Region]:
     """Prefix of the keys and the region with the filter's response in place of the image."""
     if spec is None:
         return "", region.near()
     from .filters import apply_filter, filter_prefix
 
-    response = apply_filter(Volume(region.image, region.grid, "image"), dict(spec)).array
-    if response.shape != region.image.shape:
-        raise InputError(f"filter {dict(spec)}: changed the grid, so its response has no mask")
-    prefix = filter_prefix(dict(spec)).rstrip("_")
-    return f"{prefix}__", replace(region, image=np.asarray(response, np.float64), filtered=True).near()
+    response = apply_filter(Volume(region.image, region.grid, "image"), spec, cancelled=cancelled).array
+    return f"{filter_prefix(spec)}__", replace(region, image=np.asarray(response, np.float64), filtered=True).near()
 
 
 def _add(features: dict[str, Feature], prefix: str, family: str, region: Region, settings: Settings,
@@ -194,7 +207,7 @@ def _add(features: dict[str, Feature], prefix: str, family: str, region: Region,
     work.tell(FAMILIES[family].title)
     found = _measure(family, region, settings, work)
     for key in keys_of(family, settings.aggregations):
-        features[prefix + key] = _feature(prefix + key, found.get(key, _NOT_DEFINED), settings, region)
+        features[prefix + key] = _feature(prefix + key, found.get(key, math.nan), settings, region)
 
 
 def _measure(family: str, region: Region, settings: Settings, work: _Work) -> Mapping[str, float | str]:
@@ -230,10 +243,19 @@ def _feature(key: str, value: float | str, settings: Settings, region: Region) -
         value, reason = math.nan, value
     number = float(value)
     if not math.isfinite(number):
-        reason = reason or _NOT_DEFINED
+        reason = reason or _why(key, name.family)
     intensity = "response" if region.filtered else settings.intensity_unit or "intensity"
     unit = name.unit.replace("intensity", intensity).replace("ivh", intensity)
     return Feature(None if reason else number, name.name, name.family, aggregation, unit, name.code, reason)
+
+
+def _why(key: str, family: str) -> str:
+    """Why a feature without a reason of its own has no value."""
+    if not FAMILIES[family].texture:
+        return _NOT_DEFINED
+    from .aggregate import why_undefined
+
+    return why_undefined(key)
 
 
 def _versions() -> dict[str, str]:

@@ -66,12 +66,13 @@ class Region:
                        intensity=self.intensity[window], grid=self.grid.cropped_grid(start, shape))
 
 
-def prepare(image: Volume, mask: Mask, settings: Settings, *, whole: bool = False) -> Region:
+def prepare(image: Volume, mask: Mask, settings: Settings, *, reach: tuple[int, ...] | None = (0, 0, 0)) -> Region:
     """The region that the features are measured on.
 
     Args:
         image, mask: see `extract`.
-        whole: interpolate the whole image, for filters that look far; else the mask's surroundings.
+        reach: (k, j, i) voxels after interpolation that are needed beyond the mask and its local peak, for filters;
+            None for the whole image.
     Raises: EmptyMaskError, FrameMismatchError, InputError, RefusedError.
     """
     warnings: list[str] = []
@@ -80,9 +81,9 @@ def prepare(image: Volume, mask: Mask, settings: Settings, *, whole: bool = Fals
     inside = _parts(mask, settings, warnings)
     axes = axes_for(image.array.shape, image.grid.spacing_kji_mm, settings.spacing_mm)
     box = _box(inside, (0, 0, 0))
-    windows = [axis.window(b.start, b.stop - 1, None if whole else _margin(axis))
-               for axis, b in zip(axes, box, strict=True)]
-    _check_size(axes, windows, box, settings, image)
+    windows = [axis.window(b.start, b.stop - 1, None if reach is None else _margin(axis) + reach[number])
+               for number, (axis, b) in enumerate(zip(axes, box, strict=True))]
+    _check_size(axes, windows, settings, image)
     values = _finite(image, inside, windows, axes, settings, warnings)
     grid_box = interpolate(values, axes, windows, settings.interpolation)
     if settings.round_intensity:
@@ -170,8 +171,7 @@ def _margin(axis: Axis) -> int:
     return math.ceil(PEAK_RADIUS_MM / axis.new_mm) + 1
 
 
-def _check_size(axes: list[Axis], windows: list[tuple[int, int]], box: tuple[slice, ...], settings: Settings,
-                image: Volume) -> None:
+def _check_size(axes: list[Axis], windows: list[tuple[int, int]], settings: Settings, image: Volume) -> None:
     shape = [high - low for low, high in windows]
     if math.prod(shape) > settings.most_voxels:
         raise RefusedError(f"{image.name or 'image'}: {_sizes(shape[::-1])} voxels of "

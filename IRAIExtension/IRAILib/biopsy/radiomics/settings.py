@@ -195,8 +195,8 @@ def _range(value: Any) -> tuple[float | None, float | None] | None:
 def _discretisation(value: Any, name: str) -> tuple:
     if isinstance(value, str):
         value = (value,)
-    kind = value[0] if isinstance(value, list | tuple) and value else None
-    numbers = tuple(value[1:]) if kind else ()
+    parts: list[Any] = list(value) if isinstance(value, list | tuple) else []
+    kind, numbers = (parts[0], tuple(parts[1:])) if parts else (None, ())
     if kind == "fbn" and len(numbers) == 1:
         n = numbers[0]
         if isinstance(n, bool) or not isinstance(n, int | float) or n != int(n) or not 2 <= n <= MOST_LEVELS:
