@@ -241,6 +241,33 @@ def bootstrap(statistic: Callable[..., float], *arrays: Any, groups: Any = None,
     return _run(vector, arrays, groups, n, seed, strata, method, level, progress, cancelled)[0][0]
 
 
+def bootstrap_vector(function: Callable[..., np.ndarray], *arrays: Any, groups: Any = None, repeats: Any = None,
+                     n: int = 1000, seed: int = 0, strata: Any = None, method: str = "percentile", level: float = 0.95,
+                     reason: str = "", progress: Callable[[float, str], None] | None = None,
+                     cancelled: Callable[[], bool] | None = None) -> list[Interval]:
+    """An interval for each component of `function(*arrays)`, an array (k,) with NaN for 'no value' (`reason` says why).
+
+    repeats: (rows,) the components are averaged over repeats; the rest as bootstrap. The limits are pointwise.
+    """
+    def call(*rows: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(function(*rows), dtype=float)
+        except NotEstimableError:
+            return np.full(width, np.nan)
+
+    def vector(*rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        if repeats is None:
+            value = call(*rows)
+        else:
+            found = [call(*(row[rows[0] == one] for row in rows[1:])) for one in np.unique(rows[0])]
+            value = np.mean(found, axis=0) if found else np.full(width, np.nan)
+        return value, [reason] * len(value)
+
+    width = len(np.asarray(function(*(np.asarray(array) for array in arrays)), dtype=float))
+    given = arrays if repeats is None else (repeats, *arrays)
+    return _run(vector, given, groups, n, seed, strata, method, level, progress, cancelled)[0]
+
+
 def by_repeat(metrics: Callable[..., Any]) -> Callable[..., Any]:
     """`f(repeat, *arrays)`: the mean over repeats of what `metrics(*arrays)` gives in each (a number or Metrics).
 

@@ -144,8 +144,8 @@ def restricted_mean(time: Any, event: Any, until: float, level: float = 0.95) ->
     edges = np.r_[0.0, steps, until]
     area = np.diff(edges) * curve.at(edges[:-1])
     rest = np.array([area[j + 1:].sum() for j in range(len(steps))])
-    at_risk = np.array([(time >= t).sum() for t in steps], dtype=float)
-    died = np.array([(event & (time == t)).sum() for t in steps], dtype=float)
+    at_risk = (len(time) - np.searchsorted(np.sort(time), steps, side="left")).astype(float)
+    died = np.bincount(np.searchsorted(steps, time[event & (time < until)]), minlength=len(steps)).astype(float)
     open_steps = at_risk > died
     variance = float((rest**2 * died / np.where(open_steps, at_risk * (at_risk - died), np.inf)).sum())
     half = norm.ppf((1 + level) / 2) * math.sqrt(variance)
@@ -165,7 +165,7 @@ def pseudo_values(time: Any, event: Any, horizon: float, cause: int | None = Non
     def risk(keep: np.ndarray) -> float:
         if cause is None:
             return 1 - float(kaplan_meier(time[keep], event[keep] > 0).at(horizon))
-        return float(_cif_at(time[keep], event[keep], cause, horizon))
+        return incidence_at(time[keep], event[keep], cause, horizon)
 
     every = np.ones(len(time), bool)
     if len(time) < 2:
@@ -183,9 +183,10 @@ def pseudo_values(time: Any, event: Any, horizon: float, cause: int | None = Non
     return out
 
 
-def _cif_at(time: np.ndarray, cause: np.ndarray, k: int, horizon: float) -> float:
+def incidence_at(time: np.ndarray, cause: np.ndarray, k: int, horizon: float) -> float:
+    """Aalen-Johansen's chance of an event of cause k by `horizon`, checked arrays, without its variance."""
     free = kaplan_meier(time, cause > 0)
     own = time[(cause == k) & (time <= horizon)]
     steps, counts = np.unique(own, return_counts=True)
-    at_risk = np.array([(time >= t).sum() for t in steps])
+    at_risk = len(time) - np.searchsorted(np.sort(time), steps, side="left")
     return float((free.before(steps) * counts / at_risk).sum()) if len(steps) else 0.0

@@ -146,8 +146,8 @@ def survival_metrics(time: Any, event: Any, risk: Any, survival: Any, horizons: 
     Raises: InputError on shapes, probabilities or horizons that can't be.
     """
     time, event = follow_up(time, event)
-    horizons = _horizons(horizons)
-    survival = _at_horizons(survival, len(time), horizons)
+    horizons = checked_horizons(horizons)
+    survival = at_horizons(survival, len(time), horizons)
     train = (time, event) if train_time is None else follow_up(train_time, train_event)
     out = Metrics()
     end = float(horizons[-1]) if until is None else until
@@ -162,7 +162,7 @@ def survival_metrics(time: Any, event: Any, risk: Any, survival: Any, horizons: 
         out.put(f"oe{name}", _observed_over_expected, time, event, survival[:, column], h)
     out.put("integrated_brier", _integrated, time, event, survival, horizons, train)
     out.put("integrated_ipa", lambda: 1 - _integrated(time, event, survival, horizons, train)
-            / _above_zero(_integrated(time, event, null, horizons, train)))
+            / above_zero(_integrated(time, event, null, horizons, train)))
     return out
 
 
@@ -174,14 +174,16 @@ def _harrell_until(time: np.ndarray, event: np.ndarray, risk: Any, until: float,
     return concordance(time, event, risk, case.astype(float), None if within is None else np.asarray(within))
 
 
-def _horizons(horizons: Any) -> np.ndarray:
+def checked_horizons(horizons: Any) -> np.ndarray:
+    """(T,) ascending times above zero. Raises: InputError."""
     horizons = np.atleast_1d(numbers(np.atleast_1d(horizons), "horizons"))
     if not len(horizons) or (horizons <= 0).any() or (np.diff(horizons) <= 0).any():
         raise InputError("horizons: one or more ascending times above zero are needed")
     return horizons
 
 
-def _at_horizons(survival: Any, n: int, horizons: np.ndarray) -> np.ndarray:
+def at_horizons(survival: Any, n: int, horizons: np.ndarray) -> np.ndarray:
+    """(n, T) chances, a single column allowed as (n,). Raises: InputError."""
     survival = np.asarray(survival, dtype=float)
     survival = survival[:, None] if survival.ndim == 1 and len(horizons) == 1 else survival
     survival = probabilities(survival, "survival", n=n, ndim=2)
@@ -196,7 +198,8 @@ def _reference(reference: Any, train: tuple[np.ndarray, np.ndarray], n: int, hor
     return probabilities(np.broadcast_to(np.asarray(reference, dtype=float), (n, len(horizons))), "reference", ndim=2)
 
 
-def _above_zero(value: float) -> float:
+def above_zero(value: float) -> float:
+    """The error of a reference. Raises: NotEstimableError when it is 0."""
     if value <= 0:
         raise NotEstimableError("the reference makes no error")
     return value
@@ -205,7 +208,7 @@ def _above_zero(value: float) -> float:
 def _ipa(time: np.ndarray, event: np.ndarray, survival: np.ndarray, null: np.ndarray, horizon: float,
          train: tuple[np.ndarray, np.ndarray]) -> float:
     of_null = brier_at(time, event, null, horizon, *train)
-    return 1 - brier_at(time, event, survival, horizon, *train) / _above_zero(of_null)
+    return 1 - brier_at(time, event, survival, horizon, *train) / above_zero(of_null)
 
 
 def _observed_over_expected(time: np.ndarray, event: np.ndarray, survival: np.ndarray, horizon: float) -> float:
@@ -237,7 +240,7 @@ def survival_report(time: Any, event: Any, risk: Any, survival: Any, horizons: A
     Raises: InputError, CancelledError.
     """
     time, event = follow_up(time, event)
-    horizons = _horizons(horizons)
+    horizons = checked_horizons(horizons)
     train = (time, event) if train_time is None else follow_up(train_time, train_event)
     null = _reference(reference, train, len(time), horizons)
 
@@ -247,8 +250,8 @@ def survival_report(time: Any, event: Any, risk: Any, survival: Any, horizons: A
     baseline = None
     if baseline_survival is not None:
         baseline = [numbers(baseline_risk, "baseline risk", n=len(time)),
-                    _at_horizons(baseline_survival, len(time), horizons)]
+                    at_horizons(baseline_survival, len(time), horizons)]
     return compare(figures, [time, event, null],
-                   [numbers(risk, "risk", n=len(time)), _at_horizons(survival, len(time), horizons)], baseline,
+                   [numbers(risk, "risk", n=len(time)), at_horizons(survival, len(time), horizons)], baseline,
                    groups=patients, repeats=repeats, n=n, seed=seed, method=method, level=level, progress=progress,
                    cancelled=cancelled)
