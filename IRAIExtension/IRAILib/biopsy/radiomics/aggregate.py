@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import numpy as np
@@ -43,9 +44,11 @@ def texture_features(levels: Array, n_levels: int, *, spacing_mm: tuple[float, f
     levels = _checked(levels, n_levels, morphological)
     wanted = _wanted(families, aggregations, weighting)
     names = texture_names(families, aggregations)
-    if not len(names) or not (levels > 0).any():
-        return dict.fromkeys(names, float("nan"))
+    if not 0.0 <= ngldm_alpha < math.inf:
+        raise InputError(f"ngldm_alpha must be a number of grey levels from 0 up, not {ngldm_alpha}")
     reach = max(1, _natural(glcm_distance, "glcm_distance"), _natural(ngldm_distance, "ngldm_distance"))
+    if not names or not (levels > 0).any():
+        return dict.fromkeys(names, math.nan)
     region = level_region(levels, n_levels, reach)
     dimensions = [d for d in DIMENSIONS if any(_of(place) == d for place in wanted)]
     flat_only, by_slice = "3D" not in dimensions, "2D" in dimensions
@@ -127,6 +130,8 @@ def _weights(spacing_mm: tuple[float, float, float], weighting: str | None, dist
     """(13,) of the directions, or None."""
     if weighting is None:
         return None
+    if np.shape(spacing_mm) != (3,) or not (np.isfinite(spacing_mm).all() and np.min(spacing_mm) > 0):
+        raise InputError(f"spacing_mm must be three lengths above 0 (k, j, i), not {spacing_mm}")
     steps = np.abs(np.array(half_directions(), float) * np.asarray(spacing_mm, float)) * distance
     norm = {"euclidean": lambda: np.linalg.norm(steps, axis=1), "manhattan": lambda: steps.sum(axis=1),
             "chebyshev": lambda: steps.max(axis=1)}[weighting]()
