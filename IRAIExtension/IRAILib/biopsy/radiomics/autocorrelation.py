@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from .statistics import FLAT
+
 ONE_GO = 1_000_000
 """Voxels of the box that are transformed at once; doubled along each axis that is 8 million."""
 BLOCK = 96
+_ALONE = "a single voxel has no neighbour"
 
 
 def moran_geary(image: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float, float],
@@ -29,9 +32,9 @@ def moran_geary(image: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, fl
     values = image[mask]
     n = values.size
     if n < 2:
-        return ("a single voxel has no neighbour",) * 2
+        return _ALONE, _ALONE
     if values.min() == values.max():
-        return ("all intensities are equal",) * 2
+        return FLAT, FLAT
     z = np.zeros(mask.shape)
     z[mask] = (values - values.mean()) / values.std()
     weights, products, squares = _sums(z, mask, spacing_mm, check)

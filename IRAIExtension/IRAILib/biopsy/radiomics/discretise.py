@@ -49,8 +49,8 @@ def levels_of(values: np.ndarray, how: tuple, resegment: tuple[float | None, flo
         resegment: range that a fixed width starts at when it has no start.
         unit: of the intensities; a missing start is a fault for arbitrary units only in its warning.
     Returns: (n,) int levels from 1; the number of levels; warnings. Equal intensities all get level 1 with "fbn".
-    Raises: InputError for ("none",) where the intensities are no levels, or below the start; RefusedError for more
-    than `MOST_LEVELS`.
+    Intensities below the start of a fixed width get level 1, with a warning.
+    Raises: InputError for ("none",) where the intensities are no levels; RefusedError for more than `MOST_LEVELS`.
     """
     low, high = float(values.min()), float(values.max())
     if how[0] == "none":
@@ -75,12 +75,12 @@ def levels_of(values: np.ndarray, how: tuple, resegment: tuple[float | None, flo
                         + ("" if unit else ", or [fbn, levels] for arbitrary units"))
     below = int(np.count_nonzero(values < start))
     if below:
-        raise InputError(f"discretisation: {below} voxels lie below the start {start:g} (lowest {low:g}); "
-                         "lower the start, or cut them with resegment")
+        warnings.append(f"{below} of {values.size} voxels lie below the start {start:g} of the bins (lowest {low:g}) "
+                        "and got level 1; lower the start, or cut them off with resegment")
     if (high - start) / width + 1 > MOST_LEVELS:
         raise RefusedError(f"discretisation: a width of {width:g} makes {(high - start) / width + 1:.0f} grey levels "
                            f"of this region, more than {MOST_LEVELS}; choose a larger width or [fbn, levels]")
-    return _capped(np.floor((values - start) / width).astype(np.int64) + 1, warnings)
+    return _capped(np.maximum(np.floor((values - start) / width), 0.0).astype(np.int64) + 1, warnings)
 
 
 def _capped(levels: np.ndarray, warnings: list[str]) -> tuple[np.ndarray, int, list[str]]:

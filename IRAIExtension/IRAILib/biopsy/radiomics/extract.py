@@ -136,6 +136,7 @@ class _Work:
         self.settings, self.progress, self.cancelled = settings, progress, cancelled
         self.steps, self.step = 1, 0
         self.warnings: list[str] = []
+        self.ivh_levels = False
         self._levels: dict[int, Levels] = {}
         self._textures: Mapping[str, float] | None = None
 
@@ -204,10 +205,12 @@ def _filtered(region: Region, spec: Mapping[str, Any] | None, cancelled: Callabl
 
 def _add(features: dict[str, Feature], prefix: str, family: str, region: Region, settings: Settings,
          work: _Work) -> None:
-    work.tell(FAMILIES[family].title)
+    work.tell("Textures" if FAMILIES[family].texture else FAMILIES[family].title)
     found = _measure(family, region, settings, work)
+    intensity = "response" if region.filtered else settings.intensity_unit or "intensity"
     for key in keys_of(family, settings.aggregations):
-        features[prefix + key] = _feature(prefix + key, found.get(key, math.nan), settings, region)
+        features[prefix + key] = _feature(prefix + key, found.get(key, math.nan), intensity,
+                                          "level" if work.ivh_levels else intensity)
 
 
 def _measure(family: str, region: Region, settings: Settings, work: _Work) -> Mapping[str, float | str]:
@@ -227,7 +230,8 @@ def _measure(family: str, region: Region, settings: Settings, work: _Work) -> Ma
     if family == "ivh":
         from .ivh import ivh
 
-        return ivh(region, settings)
+        found, work.ivh_levels = ivh(region, settings)
+        return found
     levels = work.levels(region)
     if family == "histogram":
         from .histogram import histogram
@@ -236,7 +240,7 @@ def _measure(family: str, region: Region, settings: Settings, work: _Work) -> Ma
     return work.textures(region)
 
 
-def _feature(key: str, value: float | str, settings: Settings, region: Region) -> Feature:
+def _feature(key: str, value: float | str, intensity: str, ivh_unit: str) -> Feature:
     _, name, aggregation = parse_key(key)
     reason = ""
     if isinstance(value, str):
@@ -244,8 +248,7 @@ def _feature(key: str, value: float | str, settings: Settings, region: Region) -
     number = float(value)
     if not math.isfinite(number):
         reason = reason or _why(key, name.family)
-    intensity = "response" if region.filtered else settings.intensity_unit or "intensity"
-    unit = name.unit.replace("intensity", intensity).replace("ivh", intensity)
+    unit = ivh_unit if name.unit == "ivh" else name.unit.replace("intensity", intensity)
     return Feature(None if reason else number, name.name, name.family, aggregation, unit, name.code, reason)
 
 

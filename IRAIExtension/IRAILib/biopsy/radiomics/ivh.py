@@ -15,8 +15,11 @@ MOST_STEPS = 1_000_000
 """Steps of the curve; more are refused."""
 
 
-def ivh(region: Region, settings: Settings) -> dict[str, float | str]:
-    """The seven features of a region, see `ivh_features`. Raises InputError for too many steps."""
+def ivh(region: Region, settings: Settings) -> tuple[dict[str, float | str], bool]:
+    """The seven features of a region, see `ivh_features`; and whether i10 and i90 are levels, not intensities.
+
+    Raises InputError for too many steps.
+    """
     values = region.image[region.intensity]
     how = settings.ivh_discretisation
     if region.filtered:
@@ -24,7 +27,7 @@ def ivh(region: Region, settings: Settings) -> dict[str, float | str]:
     elif how is None:
         whole = bool(np.array_equal(values, np.rint(values))) and settings.intensity_unit in ("", "HU")
         how = ("none",) if whole and np.ptp(values) < MOST_STEPS else ("fbn", DEFAULT_BINS)
-    return ivh_features(values, how, None if region.filtered else settings.resegment)
+    return ivh_features(values, how, None if region.filtered else settings.resegment), how[0] == "fbn"
 
 
 def ivh_features(values: np.ndarray, how: tuple, resegment: tuple[float | None, float | None] | None = None

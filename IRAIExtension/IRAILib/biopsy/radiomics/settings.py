@@ -196,7 +196,8 @@ def _discretisation(value: Any, name: str) -> tuple:
     if isinstance(value, str):
         value = (value,)
     parts: list[Any] = list(value) if isinstance(value, list | tuple) else []
-    kind, numbers = (parts[0], tuple(parts[1:])) if parts else (None, ())
+    kind: Any = parts[0] if parts else None
+    numbers = parts[1:]
     if kind == "fbn" and len(numbers) == 1:
         n = numbers[0]
         if isinstance(n, bool) or not isinstance(n, int | float) or n != int(n) or not 2 <= n <= MOST_LEVELS:
