@@ -45,11 +45,22 @@ class ScoreLine:
 
 @dataclass(frozen=True)
 class FeatureLine:
-    """A feature of this patient. percentile: 0 to 100 among `n` other patients, None where there is no cohort."""
+    """A feature of this patient. percentile: 0 to 100 among `n` other patients, None where there is no cohort.
+
+    place_source: key of the BoardSource that the percentile came from."""
 
     value: Figure
     percentile: float | None = None
     n: int = 0
+    place_source: str = ""
+
+    @property
+    def place(self) -> Figure | None:
+        """The percentile as a number that names its source; None where there is none."""
+        if self.percentile is None:
+            return None
+        return Figure(f"percentile of {self.value.label}", f"{ordinal(round(self.percentile))} of {self.n}",
+                      self.place_source)
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Prediction:
     validated_on: str
     intended_use: str
     performance: str
+    source: str
     reasons: tuple[tuple[str, str, float], ...] = ()
 
 
@@ -102,7 +114,8 @@ class Board:
 
     def figures(self) -> list[Figure]:
         """Every number on the sheet."""
-        out = [*self.lesion, *(line.result for line in self.scores), *(line.value for line in self.features)]
+        out = [*self.lesion, *(line.result for line in self.scores), *(line.value for line in self.features),
+               *(line.place for line in self.features if line.place is not None)]
         if self.prediction is not None:
             out += [*self.prediction.figures, *filter(None, [self.prediction.similarity])]
         return out
@@ -134,7 +147,8 @@ table { border-collapse: collapse; width: 100%; } td, th { text-align: left; ver
   padding: .25mm 1.5mm .25mm 0; border-bottom: .15mm solid #e3e8ee; font-weight: normal; overflow-wrap: anywhere; }
 th { color: #566; font-size: 7pt; } td.v { font-weight: 600; } small { color: #566; font-size: 6.5pt; }
 a { color: inherit; text-decoration: none; border-bottom: .2mm dotted #6a7f96; } a sup { color: #3b6ea5;
-  font-size: 5.5pt; font-weight: normal; }
+  font-size: 5pt; line-height: 0; font-weight: normal; }
+td.place { white-space: nowrap; }
 .stale, .stale a { color: #b00020; } .stale::after { content: " STALE"; font-size: 6pt; font-weight: 700; }
 .bar { display: inline-block; position: relative; width: 20mm; height: 2mm; background: linear-gradient(90deg, #dfe5ec
   5%, #b9c7d6 5%, #b9c7d6 95%, #dfe5ec 95%); vertical-align: middle; }
@@ -254,7 +268,7 @@ class _Page:
         rows = "".join(f'<tr><td>{escape(f.label)}</td><td class="v">{self.number(f)}</td><td>{escape(f.note)}</td>'
                        "</tr>" for f in found.figures)
         pushes = "".join(
-            f"<tr><td>{escape(name)}</td><td>{escape(amount)}</td><td>"
+            f"<tr><td>{escape(_short(name, 44))}</td><td>{self.number(Figure(name, amount, found.source))}</td><td>"
             f'<span class="push{" minus" if share < 0 else ""}" style="width:{20 * min(abs(share), 1.0):.1f}mm"></span>'
             "</td></tr>" for name, amount, share in found.reasons[:MOST["reasons"]])
         why = f"<div><table><tr><th>Pushed most by</th><th></th><th></th></tr>{pushes}</table>" \
@@ -267,11 +281,18 @@ class _Page:
         rows = "".join(
             f"<tr><td>{escape(_short(line.value.label, 44))}"
             + (f"<br><small>{escape(_short(line.value.note, 56))}</small>" if line.value.note else "")
-            + f'</td><td class="v">{self.number(line.value)}</td><td style="white-space: nowrap">{_bar(line)}</td></tr>'
+            + f'</td><td class="v">{self.number(line.value)}</td><td class="place">{self._bar(line)}</td></tr>'
             for line in self.board.features[:MOST["features"]])
         of = f"<p><small>{escape(_short(self.board.features_of))}</small></p>" if self.board.features_of else ""
         return (f"<h2>Key features, with percentile</h2>{of}<table>{rows}</table>"
                 f"{_more_line(self.board.features, 'features')}")
+
+    def _bar(self, line: FeatureLine) -> str:
+        if line.percentile is None or line.place is None:
+            return "<small>no cohort</small>"
+        place = min(max(line.percentile, 0.0), 100.0)
+        return (f'<span class="bar"><i style="left:{0.192 * place:.2f}mm"></i></span> '
+                f"<small>{self.number(line.place)}</small>")
 
     def _unknown(self) -> str:
         items = "".join(f"<li>{escape(_short(text, 170))}</li>" for text in self.board.unknown[:MOST["unknown"]])
@@ -286,14 +307,6 @@ class _Page:
             for s in self.board.sources[:MOST["sources"]])
         return ('<h2>Sources</h2><table class="sources"><tr><th></th><th>What</th><th>Node</th><th>ID</th>'
                 f"<th>SHA-256, first 16</th><th>Now</th></tr>{rows}</table>{_more_line(self.board.sources, 'sources')}")
-
-
-def _bar(line: FeatureLine) -> str:
-    if line.percentile is None:
-        return "<small>no cohort</small>"
-    place = min(max(line.percentile, 0.0), 100.0)
-    return (f'<span class="bar"><i style="left:{0.192 * place:.2f}mm"></i></span> <small>{ordinal(round(place))} of '
-            f"{line.n}</small>")
 
 
 def ordinal(number: int) -> str:

@@ -19,11 +19,13 @@ STUDY_FOLDER = "Virtual biopsy"
 
 @dataclass(frozen=True)
 class BiopsyCase:
-    """What a user chose. organ: needed to keep a shell out of what isn't organ; may be None."""
+    """What a user chose. organ: keeps a shell out of what isn't organ; region: what features are measured of, None
+    for the lesion; both may be None."""
 
     volume: Any
     lesion: SegmentRef
     organ: SegmentRef | None = None
+    region: SegmentRef | None = None
 
     @property
     def folder(self) -> str:
@@ -36,11 +38,20 @@ class BiopsyCase:
         """Whether the volume was painted by a program."""
         return self.volume is not None and bool(self.volume.GetAttribute(SYNTHETIC))
 
-    def sources(self, *, with_organ: bool = False) -> list[Source]:
-        """Volume and lesion (and organ) as they are now. Raises InputError for what is missing or empty."""
+    @property
+    def measured(self) -> SegmentRef:
+        """What features are measured of."""
+        return self.region or self.lesion
+
+    def sources(self, *, with_organ: bool = False, of_region: bool = False) -> list[Source]:
+        """Volume and lesion (and organ; or the region in place of the lesion) as they are now.
+
+        Raises InputError for what is missing or empty."""
         if self.volume is None:
             raise InputError("no volume is selected; choose the scan in step 1")
-        found = [source_of("volume", self.volume), source_of("lesion", self.lesion.node, self.lesion.segment_id)]
+        asked = self.measured if of_region else self.lesion
+        role = "lesion" if asked.segment_id == self.lesion.segment_id else "region"
+        found = [source_of("volume", self.volume), source_of(role, asked.node, asked.segment_id)]
         if with_organ and self.organ is not None:
             found.append(source_of("organ", self.organ.node, self.organ.segment_id))
         return found

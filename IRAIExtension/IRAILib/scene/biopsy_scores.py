@@ -25,7 +25,7 @@ def work_out_score(name: str, values: Mapping[str, Any], *, folder: str = STUDY_
     then stays as it is.
     """
     result = find_score(name)(values)
-    document = {"step": "score", **result.to_dict()}
+    document = {"step": "score", **result.to_dict(), "typed": {key: str(value) for key, value in values.items()}}
     with SceneChange(parts_of(score_record(result.name))) as change:
         table = rows_to_table(change.add("vtkMRMLTableNode", f"{result.title} (inputs)", f"{ROLE}.table"), HEADER,
                               score_rows(document))

@@ -58,13 +58,13 @@ def measure_lesion(mask: Mask, boundary_sigma_mm: float | None = None) -> Lesion
     spacing = np.asarray(grid.spacing_kji_mm, float)
     voxel_sigma = 0.5 * float(spacing[1:].mean())
     outline = boundary_sigma_mm or 0.0
-    _labels, pieces = ndimage.label(array, np.ones((3, 3, 3)))
+    labelled: Any = ndimage.label(array, np.ones((3, 3, 3)))
     centre = grid.points_ras(np.argwhere(array).astype(float)).mean(axis=0)
     return LesionSize(
         volume_ml=mask.volume_ml, volume_sigma_ml=_volume_sigma_ml(array, spacing, outline),
         long_axis_mm=long_axis, short_axis_mm=short_axis, extent_mm=_longest(np.concatenate(list(edges.values())))[0],
         diameter_sigma_mm=math.sqrt(2.0) * math.hypot(voxel_sigma, outline), boundary_sigma_mm=boundary_sigma_mm,
-        slices=int(array.any(axis=(1, 2)).sum()), pieces=int(pieces), centre_ras=_triple(centre),
+        slices=int(array.any(axis=(1, 2)).sum()), pieces=int(labelled[1]), centre_ras=_triple(centre),
         long_axis_ras=(_triple(ends[0]), _triple(ends[1])), touches_border=bool(mask.touches_border()))
 
 

@@ -247,7 +247,9 @@ def select_node(found: Found) -> int:
         if selection is not None and found.node.IsA(kind):
             getattr(selection, choose)(found.node.GetID())
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = tree.GetItemByDataNode(found.node) if tree is not None else 0
+    if tree is None:
+        return 0
+    item = tree.GetItemByDataNode(found.node)
     if item and found.segment_id:
         children: list[int] = []
         tree.GetItemChildren(item, children, False)

@@ -1,0 +1,1 @@
+"""Widget parts of the VirtualBiopsy module. What they do lies in IRAILib.scene, IRAILib.biopsy and IRAILib.report."""
