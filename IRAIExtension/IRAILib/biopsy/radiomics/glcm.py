@@ -51,13 +51,14 @@ def cooccurrence_features(cells: Cells, n_levels: int) -> dict[str, float]:
     total = _spread(rank, cells.j + cells.i, weight, n)
     centred = low + high - 2.0 * mean[rank]
     near = np.divide(weight, gap * gap, out=np.zeros_like(weight), where=gap > 0)
-    rows = np.stack([
-        -weight * np.log2(single), weight * single, weight * gap * gap, weight * gap, weight / (1 + gap),
-        weight / (1 + gap / n_levels), weight / (1 + gap * gap), weight / (1 + (gap / n_levels) ** 2), near,
-        weight * (low - mean[rank]) * (high - mean[rank]), weight * low * high, weight * centred**2,
-        weight * centred**3, weight * centred**4])
+    reach = low - mean[rank], high - mean[rank]
+    rows = (lambda: -weight * np.log2(single), lambda: weight * single, lambda: weight * gap * gap,
+            lambda: weight * gap, lambda: weight / (1 + gap), lambda: weight / (1 + gap / n_levels),
+            lambda: weight / (1 + gap * gap), lambda: weight / (1 + (gap / n_levels) ** 2), lambda: near,
+            lambda: weight * reach[0] * reach[1], lambda: weight * low * high, lambda: weight * centred**2,
+            lambda: weight * centred**3, lambda: weight * centred**4)
     (entropy, energy, contrast, dissimilarity, inverse, inverse_norm, moment, moment_norm, inverse_var, covariance,
-     auto, tendency, shade, prominence) = np.add.reduceat(rows, starts, axis=1)
+     auto, tendency, shade, prominence) = (np.add.reduceat(row(), starts) for row in rows)
     flat = entropy_x <= 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.where(variance > 0, covariance / variance, 1.0)
