@@ -92,7 +92,7 @@ class Newton:
     """Ridge-penalised Newton steps with halving, fed with sums of statistics.
 
     `penalty` (p,): lambda of each coefficient. `ask` holds the coefficients at which statistics are wanted next,
-    `done` whether the last step was below the tolerance, `beta` the best so far.
+    `done` whether the last step (which is taken) was below the tolerance, `beta` the best so far.
     """
 
     def __init__(self, penalty: np.ndarray, tolerance: float) -> None:
@@ -121,7 +121,9 @@ class Newton:
         self.n_steps += 1
         self.largest_step = float(np.abs(step).max())
         self.done = self.largest_step < self.tolerance
-        self.ask = self.beta if self.done else self.beta + step
+        self.ask = self.beta + step
+        if self.done:
+            self.beta = self.ask
 
     @property
     def covariance(self) -> np.ndarray:

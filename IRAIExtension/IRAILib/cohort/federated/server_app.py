@@ -27,6 +27,7 @@ from .site import REFUSALS
 
 log = logging.getLogger("IRAI.federated")
 app = ServerApp()
+POLL_S = 0.2
 
 
 @app.main()
@@ -74,8 +75,12 @@ def _ask(grid: Grid, nodes: list[int], entries: Mapping[str, Any]) -> list[Confi
     content = RecordDict({"irai": ConfigRecord(dict(entries))})
     messages = [Message(content, dst_node_id=node, message_type="train") for node in nodes]
     wait_s = float(os.environ.get("IRAI_FEDERATED_ANSWER_S", "600"))
-    replies = list(grid.send_and_receive(messages, timeout=wait_s))
-    good = [reply for reply in replies if not reply.has_error()]
+    waiting, good, until = set(grid.push_messages(messages)), [], time.monotonic() + wait_s
+    while waiting and time.monotonic() < until:
+        for reply in grid.pull_messages(waiting):
+            waiting.discard(reply.metadata.reply_to_message_id)
+            good += [] if reply.has_error() else [reply]
+        time.sleep(POLL_S)
     if len(good) != len(nodes):
         raise RefusedError(f"federated: {len(nodes) - len(good)} of {len(nodes)} sites did not answer; nothing can be "
                            "learnt from the others' masked sums, start again when all are back")
