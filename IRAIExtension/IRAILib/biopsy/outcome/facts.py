@@ -23,11 +23,17 @@ WORDS = {
     "integrated_brier": "integrated Brier score", "calibration_intercept": "calibration in the large (intercept)",
     "calibration_slope": "calibration slope", "ece": "expected calibration error",
     "ici": "integrated calibration index",
-    "o_e": "observed over expected", "e_o": "expected over observed",
+    "o_e": "observed over expected", "e_o": "expected over observed", "oe": "observed over expected events",
+    "ipa": "index of prediction accuracy", "integrated_ipa": "integrated index of prediction accuracy",
+    "auc_macro": "area under the ROC curve, each class against the rest, mean",
+    "auc_weighted": "area under the ROC curve, each class against the rest, weighted by prevalence",
+    "average_precision_macro": "average precision, mean over classes", "f1_macro": "F1 score, mean over classes",
+    "prevalence": "share of cases", "c_wolbers": "concordance for the event of interest (Wolbers)",
+    "c_wolbers_ipcw": "concordance for the event of interest (Wolbers, weighted for censoring)",
 }
 CONCORDANCE = ("auc", "c_index", "c_harrell", "c_uno", "c_", "cindex", "concordance")
 LOWER_IS_BETTER = ("brier", "ibs", "log_loss", "integrated_brier", "ece", "ici", "emax", "e50", "e90", "mae", "rps")
-NO_DIRECTION = ("slope", "intercept", "o_e", "e_o", "observed", "threshold", "prevalence")
+NO_DIRECTION = ("slope", "intercept", "o_e", "e_o", "oe@", "observed", "threshold", "prevalence")
 MODEL_WORDS = {"linear": {"survival": "Cox regression with elastic-net penalty",
                           "competing": "cause-specific Cox regressions with elastic-net penalty",
                           "": "logistic regression with elastic-net penalty"},
@@ -94,13 +100,12 @@ def difference(run: Run, metric: str, against: str = "baseline") -> Figure | Non
 
 
 def words_of(metric: str) -> str:
-    """What a metric is called in a sentence ('brier_24' is the Brier score at 24)."""
+    """What a metric is called in a sentence ('brier@24' is the Brier score at 24)."""
     if metric in WORDS:
         return WORDS[metric]
-    for name in sorted(WORDS, key=len, reverse=True):
-        rest = metric.removeprefix(name)
-        if rest != metric and re.fullmatch(r"[_@ ]*(at[_ ]?)?[\d.]+\w*", rest):
-            return f"{WORDS[name]} at {re.sub(r'^[_@ ]*(at[_ ]?)?', '', rest)}"
+    name, at, horizon = metric.partition("@")
+    if at:
+        return f"{WORDS.get(name, name.replace('_', ' '))} at {horizon}"
     return metric.replace("_", " ")
 
 
@@ -162,9 +167,11 @@ def verdict(run: Run) -> Verdict:
     sign = direction(metric) or 1
     better, worse = (found.low > 0, found.high < 0) if sign > 0 else (found.high < 0, found.low > 0)
     level = "better" if better else "worse" if worse else "same"
+    digits = 3 if min(abs(found.low), abs(found.high)) < 0.01 else 2
     start = {"better": "Better than", "worse": "Worse than", "same": "No better than"}[level]
-    text = (f"{start} {name}: difference in {words_of(metric)} {found.estimate:.2f}, 95 % interval {found.low:.2f} to "
-            f"{found.high:.2f}. Held-out {value} in {own.n if own else found.n} patients.")
+    text = (f"{start} {name}: difference in {words_of(metric)} {found.estimate:.{digits}f}, 95 % interval "
+            f"{found.low:.{digits}f} to {found.high:.{digits}f}. Held-out {value} in {own.n if own else found.n} "
+            "patients.")
     chance = _beside_chance(run, metric) if against == "baseline" else ""
     return Verdict(level, text + chance, against, metric, found)
 

@@ -144,6 +144,14 @@ def _sample(run: Run, shown: frozenset[str]) -> Answer:
 def sample_words(run: Run) -> str:
     """The run's own statement on sample size."""
     said = run.summary.get("sample_size")
+    if isinstance(said, dict) and said.get("n_needed") is not None:
+        enough = "enough" if said.get("enough") else "too few: shrinkage, optimism and wide intervals must be expected"
+        return (f"Riley's rule asks for {said['n_needed']} patients with {said.get('events_needed')} events for "
+                f"{said.get('parameters')} candidate parameters (shrinkage 0.9, optimism 0.05, Nagelkerke's R2 taken "
+                f"as "
+                f"{said.get('assumed_nagelkerke_r2')}); there are {said.get('n_patients')} with "
+                f"{said.get('n_events')}: "
+                f"{enough}. Source: {said.get('source')}.")
     if isinstance(said, dict):
         said = said.get("text") or said.get("words") or "; ".join(f"{key}: {value}" for key, value in said.items())
     return str(said or "")

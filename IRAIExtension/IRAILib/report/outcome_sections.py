@@ -1,0 +1,314 @@
+"""Sections of the training report that are words and tables: asked, patients, leaks, procedure, figures, limits."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..biopsy.outcome import facts
+from ..biopsy.outcome.record import Run
+from ..biopsy.outcome.sheet_rules import RULES, flow_words, sample_words
+from . import outcome_figures as figures
+from .outcome_figures import BASELINE, COLOURS, MODEL, Row
+from .outcome_html import details, interval, p_text, paragraph, picture, plots, table
+from .outcome_patients import Characteristic, Subgroup
+
+MAX_ROWS = 60
+"""Longer lists are cut, and say so; everything is in metrics.json."""
+NO_SHOW: frozenset[str] = frozenset()
+
+
+def _said(name: str, run: Run) -> str:
+    return RULES[name](run, NO_SHOW).evidence
+
+
+def asked(run: Run) -> str:
+    plan = run.plan
+    rows: list[list[Any]] = [["Outcome", f"{plan.target}" + (f", value '{plan.event}' counts" if plan.event else "")],
+                             ["Kind", facts.KIND_WORDS.get(facts.kind(run), facts.kind(run))]]
+    if plan.time:
+        rows.append(["Time", f"{plan.time}" + (f", {plan.time_unit}" if plan.time_unit else ", unit not given")])
+        horizons = run.summary.get("horizons") or list(plan.horizons)
+        rows.append(["Horizons", ", ".join(f"{h:g}" for h in horizons)])
+    rows += [["Unit that is kept together", plan.patient or "the row (no patient column was named)"],
+             ["Site", plan.site or "no column"],
+             ["Models", facts.model_words(run)],
+             ["Baseline", ", ".join(facts.baseline_columns(run)) or "none but the model that knows no column"],
+             ["Figure that decides, fixed before", facts.words_of(facts.primary_metric(run))],
+             ["Left out on request", ", ".join(plan.exclude) or "nothing"],
+             ["Intended use", plan.intended_use or "research only; the author has not said more"]]
+    return table(["", ""], rows)
+
+
+def flow(run: Run) -> str:
+    """Boxes: rows read, left out with the reason, used, patients and events."""
+    held = run.held_out["model"]
+    once = held.averaged()
+    dropped = run.summary.get("dropped_rows") or run.summary.get("dropped") or {}
+    boxes = [f"<div><b>{run.summary.get('n_rows')}</b> rows read</div>"]
+    if isinstance(dropped, dict) and dropped:
+        boxes += ['<div class="arrow">&rarr;</div>'] + [
+            f'<div class="out"><b>{int(n)}</b> left out: {_plain(why)}</div>' for why, n in dropped.items()]
+    boxes += ['<div class="arrow">&rarr;</div>', f"<div><b>{len(once)}</b> rows of <b>{held.n_patients}</b> patients "
+              "used</div>", '<div class="arrow">&rarr;</div>']
+    boxes += [f"<div><b>{n}</b> {_plain(name)}</div>" for name, n in facts.counts(run).items()]
+    seen = facts.follow_up(held)
+    words = ""
+    if seen:
+        unit = f" {run.plan.time_unit}" if run.plan.time_unit else ""
+        median = "not reached" if seen["median"] is None else f"{seen['median']:.3g}{unit}"
+        words = (f"Median follow-up {median} (reverse Kaplan-Meier); times from {seen['shortest']:.3g} to "
+                 f"{seen['longest']:.3g}{unit}.")
+    more = "" if isinstance(dropped, dict) and dropped else paragraph(flow_words(run))
+    return f'<div class="flow">{"".join(boxes)}</div>' + more + paragraph(words)
+
+
+def _plain(text: Any) -> str:
+    return escape(str(text))
+
+
+def sample_size(run: Run) -> str:
+    said = sample_words(run)
+    enough = run.summary.get("sample_size")
+    short = isinstance(enough, dict) and enough.get("enough") is False
+    return (paragraph(f"Sample size. {said}", "warn" if short else "") if said else "") + paragraph(
+        f"Rule of events: {run.summary['events_rule']}" if run.summary.get("events_rule") else "")
+
+
+def patients(run: Run, lines: list[Characteristic]) -> str:
+    if not lines:
+        return ""
+    heads = list(lines[0].cells)
+    counts = facts.counts(run)
+    head = ["", "", *(f"{name} (n = {counts.get(name, sum(counts.values()))})" for name in heads), "missing"]
+    body = table(head, [[line.name, line.level, *(line.cells[name] for name in heads),
+                         line.missing if line.name else ""] for line in lines[:MAX_ROWS * 2]],
+                 tuple(range(2, len(head))))
+    return "<h3>Characteristics, by outcome</h3>" + body + paragraph(
+        "Medians with quartiles, or counts with shares of the known values. No test of differences: the groups are "
+        "described, not compared.", "small")
+
+
+def leaks(run: Run) -> str:
+    if not run.leaks:
+        return paragraph("No column, patient or row order looked like a leak.")
+    order = {"kept": 0, "refused": 1, "dropped": 2, "warned": 3}
+    found = sorted(run.leaks, key=lambda leak: (order.get(leak.action, 9), leak.column))
+    red = [place for place, leak in enumerate(found) if leak.action == "kept"]
+    rows = [[leak.column, leak.kind, leak.evidence, leak.action + (" ON REQUEST" if leak.action == "kept" else "")]
+            for leak in found]
+    return "<h3>What would have leaked</h3>" + table(["column or patient", "kind", "evidence", "what was done"], rows,
+                                                     red=red)
+
+
+def missing(run: Run) -> str:
+    gaps = sorted((column for column in run.columns if column.used and column.missing > 0), key=lambda c: -c.missing)
+    if not gaps:
+        return paragraph("No used column has a missing value.")
+    body = table(["column", "missing %"], [[c.name, f"{100 * c.missing:.1f}"] for c in gaps[:MAX_ROWS]], (1,))
+    return "<h3>Missing values</h3>" + paragraph(_said("missing", run)) + details(f"{len(gaps)} columns", body)
+
+
+def columns(run: Run) -> str:
+    rows = [[c.name, c.role, c.group, c.kind, c.unit, "yes" if c.used else f"no: {c.reason}" if c.reason else "no"]
+            for c in sorted(run.columns, key=lambda c: (not c.used, c.group))]
+    counted: dict[str, int] = {}
+    for column in facts.used(run):
+        counted[column.group] = counted.get(column.group, 0) + 1
+    words = ", ".join(f"{n} of group {name}" for name, n in counted.items()) or "none"
+    return paragraph(f"Used: {len(facts.used(run))} of {len(run.columns)} columns ({words}).") + details(
+        "every column", table(["column", "role", "group", "kind", "unit", "used"], rows))
+
+
+def made(run: Run) -> str:
+    names = ("partition", "preprocessing", "selection", "model_building", "imbalance", "prediction_rule")
+    return "<ul>" + "".join(f"<li>{_plain(_said(name, run))}</li>" for name in names) + "</ul>"
+
+
+def folds(run: Run) -> str:
+    rows = [[row["repeat"], row["fold"], row["held_out"], row["held_out_events"], row["trained_on"],
+             row["trained_on_events"]] for row in facts.fold_table(run)]
+    words = "Events: rows with any class but the first." if facts.kind(run) != "multiclass" else ""
+    return details(f"{len(rows)} outer folds", table(
+        ["repeat", "fold", "patients held out", "events among them", "patients trained on", "events among them"], rows,
+        tuple(range(6))) + paragraph(words, "small"))
+
+
+def chosen(run: Run) -> str:
+    if not run.choices:
+        return ""
+    keys = list(dict.fromkeys(key for choice in run.choices for key in choice))
+    rows = [[_short(choice.get(key)) for key in keys] for choice in run.choices[:MAX_ROWS]]
+    return details("what each outer fold chose in its inner folds", table([str(key) for key in keys], rows))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        text = ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        text = ", ".join(_short(item) for item in value)
+    else:
+        text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return text if len(text) <= 220 else text[:217] + "..."
+
+
+def performance(run: Run) -> str:
+    """Every figure of model, baseline and null with intervals, and the paired difference; the deciding one on top."""
+    names = [name for name in ("model", "baseline", "null") if run.scores.get(name)]
+    first = facts.primary_metric(run)
+    metrics = sorted(run.scores.get("model", {}), key=lambda metric: metric != first)
+    against = "baseline" if run.differences.get("model - baseline") else "null"
+    rows = []
+    for metric in metrics:
+        found = facts.difference(run, metric, against)
+        arrow = {1: "higher is better", -1: "lower is better"}.get(facts.direction(metric), "")
+        digits = 3 if metric.startswith(("brier", "ibs", "integrated_brier", "log_loss", "ici", "ece")) else 2
+        rows.append([facts.words_of(metric), arrow, *(interval(facts.score(run, name, metric), digits)
+                                                      for name in names),
+                     "-" if found is None else found.text(digits, sign=True), p_text(found.p) if found else ""])
+    head = ["figure", "", *names, f"model - {against}", "p"]
+    method = next((facts.score(run, "model", metric).method for metric in metrics  # type: ignore[union-attr]
+                   if facts.score(run, "model", metric)), "")
+    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged; 95 % intervals by {method}. "
+                     "Differences are paired: the same patients, folds and resamples. p is two-sided and not adjusted "
+                     "for the number of figures; only the first line was fixed beforehand to decide.")
+    picture_of = _forest(run, first, names, against)
+    return plots([picture_of] if picture_of else []) + table(head, rows, tuple(range(2, len(head)))) + text
+
+
+def _forest(run: Run, metric: str, names: list[str], against: str) -> str:
+    rows = []
+    for name in names:
+        one = facts.score(run, name, metric)
+        if one is not None and one.estimate is not None:
+            rows.append(Row(name, one.estimate, one.low, one.high, COLOURS.get(name, MODEL)))
+    return picture(figures.forest_figure(rows, facts.words_of(metric), None),
+                   f"{facts.words_of(metric)} with 95 % intervals.") if len(rows) > 1 else ""
+
+
+def permutation(run: Run) -> str:
+    test = run.permutation
+    if not test:
+        return paragraph("No permutation test was run; --permutations N makes one.")
+    null = np.asarray([value for value in test.get("null") or [] if value is not None], float)
+    p, observed = test.get("p"), test.get("observed")
+    least = 1.0 / (len(null) + 1)
+    said = (f"The whole procedure, selection and tuning included, was run again on {len(null)} shuffled outcomes: p = "
+            f"{p:.3g} ((b + 1) / (m + 1); with {len(null)} shuffles it can't be below {least:.3g}).") if p is not None \
+        else "The test gave no value."
+    if p is None or observed is None or not len(null):
+        return paragraph(said)
+    words = facts.words_of(str(test.get("metric") or facts.primary_metric(run)))
+    return plots([picture(figures.permutation_figure(null, float(observed), words, p), said)])
+
+
+def learning(run: Run) -> str:
+    if not run.learning_curve:
+        return ""
+    keys = list(dict.fromkeys(key for point in run.learning_curve for key in point))
+    return "<h3>Learning curve</h3>" + table(keys, [[_short(point.get(key)) for key in keys]
+                                                    for point in run.learning_curve], tuple(range(len(keys))))
+
+
+def weights(run: Run) -> str:
+    """How often each column carried weight, and the coefficients of the final model with their range over folds."""
+    parts = []
+    shares = sorted(((name, share) for name, share in run.selected.items() if share > 0), key=lambda pair: -pair[1])
+    if shares:
+        parts.append(picture(figures.stability_figure(shares[:25], "% of the outer folds in which it carried weight"),
+                             f"Stability of the chosen columns over {len(facts.fold_table(run))} outer folds"
+                             + (f" (the first 25 of {len(shares)})" if len(shares) > 25 else "") + "."))
+    rows = coefficient_rows(run)
+    body = ""
+    if rows:
+        bars = [Row(name, value, low, high) for name, value, low, high, _ in rows[:25]]
+        parts.append(picture(figures.forest_figure(bars, "coefficient per standard deviation, or per category"),
+                             "Final model's coefficients; bars: 2.5 to 97.5 % of the outer folds' fits (a measure of "
+                             "stability: penalised coefficients have no honest confidence interval)."))
+        body = table(["column", "final model", "over the folds, 2.5 to 97.5 %", "not zero in"],
+                     [[name, f"{value:.3g}", "-" if low is None else f"{low:.3g} to {high:.3g}",
+                       "-" if share is None else f"{100 * share:.0f} %"] for name, value, low, high, share in rows],
+                     (1, 2, 3))
+    words = paragraph("A column with weight predicts in this table; that shows no cause, and of two columns that say "
+                      "the "
+                      "same either may be chosen.")
+    return plots(parts) + (details(f"{len(rows)} coefficients", body) if rows else "") + words
+
+
+def coefficient_rows(run: Run) -> list[tuple[str, float, float | None, float | None, float | None]]:
+    """(column, final value, low and high over folds, share of folds not zero), the heaviest first; [] for trees."""
+    final = run.summary.get("coefficients") or {}
+    if not isinstance(final, dict) or not final:
+        return []
+    per_fold = [choice["coefficients"] for choice in run.choices if isinstance(choice.get("coefficients"), dict)]
+    rows = []
+    for name, value in final.items():
+        if isinstance(value, dict):
+            continue
+        seen = np.array([float(fold.get(name) or 0.0) for fold in per_fold])
+        low, high = (float(q) for q in np.quantile(seen, [0.025, 0.975])) if len(seen) > 1 else (None, None)
+        rows.append((str(name), float(value), low, high, float((seen != 0).mean()) if len(seen) else None))
+    return sorted(rows, key=lambda row: -abs(row[1]))
+
+
+def sensitivity(run: Run) -> str:
+    if not run.sensitivity:
+        return ""
+    metric = facts.primary_metric(run)
+    own = facts.score(run, "model", metric)
+    rows = [Row("all columns (the model)", own.estimate, own.low, own.high)] if own and own.estimate is not None else []
+    lines = []
+    for part in run.sensitivity:
+        found = facts.as_figure(metric, part.get(metric) if isinstance(part.get(metric), dict) else part)
+        if found is not None and found.estimate is not None:
+            rows.append(Row(str(part.get("name")), found.estimate, found.low, found.high, BASELINE))
+        lines.append([part.get("name"), len(part.get("columns") or []), interval(found)])
+    return ("<h3>Groups of columns left out, and alone</h3>"
+            + plots([picture(figures.forest_figure(rows, facts.words_of(metric), None), "The same procedure on the "
+                                                                                        "same "
+                             "folds with a group of columns left out, or with one group only; 95 % intervals.")])
+            + table(["columns", "number", facts.words_of(metric)], lines, (1, 2)))
+
+
+def groups(run: Run, found: list[Subgroup]) -> str:
+    if not found:
+        return paragraph("The table has no column of sex, age, site or the like that was examined: nothing is known of "
+                         "fairness between groups.")
+    metric = facts.primary_metric(run)
+    rows = [Row(f"{one.column}: {one.level}", one.figure.estimate, one.figure.low, one.figure.high, MODEL,
+                f"(n = {one.n_patients})") for one in found if one.figure and one.figure.estimate is not None]
+    events = "events" if facts.kind(run) != "multiclass" else "rows"
+    body = table(["group", "patients", events, facts.words_of(metric)],
+                 [[f"{one.column}: {one.level}", one.n_patients, one.n_events,
+                   interval(one.figure) if one.figure else one.note] for one in found], (1, 2, 3))
+    drawn = [picture(figures.forest_figure(rows, facts.words_of(metric), None), "95 % intervals.")] if rows else []
+    words = paragraph("Groups are those of the table's columns, a number split at its median; the intervals are not "
+                      "adjusted for their number, and a difference between groups was not tested.", "small")
+    return plots(drawn) + body + words
+
+
+def use(run: Run) -> str:
+    rows = []
+    for key, words in (("conformal", "Conformal"), ("similarity", "Likeness to the training cohort")):
+        found = run.summary.get(key)
+        if isinstance(found, dict):
+            rows += [[words, f"{name.replace('_', ' ')}", _short(value)] for name, value in found.items()]
+        elif found:
+            rows.append([words, "", str(found)])
+    return paragraph(_said("output", run)) + paragraph(_said("input_at_use", run)) + table(["", "", ""], rows)
+
+
+def versions(run: Run, hashes: dict[str, str], command: str) -> str:
+    rows = [["IRAI", __version__], *([name, version] for name, version in run.versions.items() if name != "IRAI"),
+            ["seed", run.plan.seed]]
+    if run.summary.get("table"):
+        rows.append(["table", run.summary["table"]])
+    if run.summary.get("table_sha256"):
+        rows.append(["sha256 of the table", run.summary["table_sha256"]])
+    rows += [[f"sha256 of {name}", value] for name, value in hashes.items()]
+    said = table(["", ""], rows)
+    return said + (f"<p>Made by: <code>{_plain(command)}</code></p>" if command else "")
+
