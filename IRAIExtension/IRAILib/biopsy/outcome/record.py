@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KINDS = ("auto", "binary", "multiclass", "survival", "competing")
 MODELS = ("linear", "boosting", "forest")
 NO_FRAME = "none: the rows of a table have no frame"
-_CHOICES = {"kind": KINDS, "validation": ("patient", "site"), "imputation": ("median", "multiple"),
+_CHOICES = {"kind": KINDS, "validation": ("patient", "site"), "imputation": ("median", "chained"),
             "harmonise": ("none", "combat"), "selection": ("none", "univariate", "stability", "elastic-net"),
             "balance": ("none", "weights", "smote"), "unseen_site": ("refuse", "unharmonised")}
 _AT_LEAST = {"outer_folds": 2, "repeats": 1, "inner_folds": 2, "permutations": 0, "bootstraps": 0, "learning_curve": 0,

@@ -1,0 +1,178 @@
+"""One fit: the chain of transformers, the model, and the inner cross-validation that chooses its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...geometry import InputError
+from .combat import ComBat
+from .folds import patient_folds
+from .matrix import FoldTransformer, Matrix, Rows
+from .models.base import Prediction
+from .models.boosting import BoostingFamily, BoostingModel
+from .models.competing import CompetingFamily, CompetingModel
+from .models.cox import CoxFamily, CoxModel
+from .models.forest import ForestFamily, ForestModel
+from .models.logistic import LogisticFamily, LogisticModel
+from .models.null import NullFamily, NullModel
+from .outcome import Outcome
+from .preprocess import ChainedImputer, Encoder, MedianImputer, RedundancyFilter, Scaler, YeoJohnson
+from .record import Plan
+from .selection import Selection
+from .smote import smote
+
+TRANSFORMERS: dict[str, Any] = {kind.kind: kind for kind in (
+    MedianImputer, ChainedImputer, ComBat, YeoJohnson, Scaler, RedundancyFilter, Selection)}
+MODELS: dict[str, Any] = {kind.__name__: kind for kind in (
+    LogisticModel, CoxModel, CompetingModel, NullModel, BoostingModel, ForestModel)}
+
+
+@dataclass
+class Pipeline:
+    """Fitted: encoder, chain and model. combat_index: place of the harmonisation in the chain, or None."""
+
+    encoder: Encoder
+    chain: list[FoldTransformer]
+    model: Any
+    columns: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def matrix(self, rows: Rows) -> Matrix:
+        """The scaled columns that the model takes."""
+        data = self.encoder.transform(rows.only(self.columns))
+        for step in self.chain:
+            data = step.transform(data)
+        return data
+
+    def predict(self, rows: Rows, times: np.ndarray) -> Prediction:
+        return self.model.predict(self.matrix(rows).values, times)
+
+    def column_weights(self, rows: Rows) -> dict[str, float]:
+        """How much each of the table's columns counts in the model (sum over the columns made of it)."""
+        data, total = self.matrix(rows.take(np.zeros(0, int))), dict.fromkeys(self.columns, 0.0)
+        for source, weight in zip(data.source, self.model.weights(), strict=True):
+            total[source] += float(weight)
+        return total
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make a pipeline of some columns. role: "model" (plan's choices) or "baseline" (named columns, ridge)."""
+
+    plan: Plan
+    columns: tuple[str, ...]
+    family: str
+    role: str = "model"
+
+    def transformers(self, groups: dict[str, str]) -> list[FoldTransformer]:
+        plan = self.plan
+        chain: list[Any] = [MedianImputer() if plan.imputation == "median" else ChainedImputer()]
+        if plan.harmonise == "combat" and any(groups.get(name) == "imaging" for name in self.columns):
+            chain.append(ComBat([name for name in self.columns if groups.get(name) == "imaging"],
+                                refuse_unseen=plan.unseen_site == "refuse"))
+        if plan.power_transform:
+            chain.append(YeoJohnson())
+        chain.append(Scaler())
+        if self.role == "model":
+            chain.append(RedundancyFilter(plan.max_correlation))
+            if plan.selection != "none":
+                chain.append(Selection(plan.selection, plan.max_features, plan.events_per_variable))
+        else:
+            chain.append(RedundancyFilter(1.0))
+        return chain
+
+    def max_columns(self, outcome: Outcome) -> int:
+        if self.role != "model":
+            return 10**9
+        guard = max(1, int(outcome.n_events / self.plan.events_per_variable))
+        return guard if self.plan.max_features is None else min(guard, self.plan.max_features)
+
+    def make_family(self, kind: str) -> Any:
+        if self.family == "null":
+            return NullFamily()
+        if self.family == "boosting":
+            return BoostingFamily(kind)
+        if self.family == "forest":
+            return ForestFamily(kind)
+        if self.family != "linear":
+            raise InputError(f"model '{self.family}' is not known")
+        linear = {"survival": CoxFamily, "competing": CompetingFamily}.get(kind, LogisticFamily)
+        return linear() if self.role == "model" else linear(mixes=(0.0,))
+
+
+def fit_chain(recipe: Recipe, rows: Rows, outcome: Outcome, random: np.random.Generator) -> Pipeline:
+    """Encoder and chain fitted on these rows; the model is still missing."""
+    rows = rows.only(recipe.columns)
+    encoder = Encoder().fit(rows)
+    data, chain = encoder.transform(rows), recipe.transformers(rows.groups)
+    for step in chain:
+        data = step.fit(data, outcome, random).transform(data)
+    return Pipeline(encoder, chain, None, recipe.columns)
+
+
+def fit(recipe: Recipe, rows: Rows, outcome: Outcome, patients: Sequence[str], *, seed: int,
+        cancelled: Callable[[], bool] | None = None) -> Pipeline:
+    """A pipeline of these rows, its settings chosen by inner cross-validation among them (grouped by patient).
+
+    rows, outcome, patients: n training rows. Everything that learns sees only training rows of its own fold.
+    """
+    random = np.random.default_rng([seed, 1])
+    family = recipe.make_family(outcome.kind)
+    pipeline = fit_chain(recipe, rows, outcome, random)
+    values = pipeline.matrix(rows).values
+    grid = family.grid(len(rows), values.shape[1], outcome.n_events)
+    losses = np.zeros(len(grid))
+    if len(grid) > 1 and values.shape[1]:
+        losses = _inner_losses(recipe, family, grid, rows, outcome, patients, seed)
+        if cancelled is not None and cancelled():
+            return pipeline
+    best = int(np.argmin(losses)) if len(grid) > 1 and values.shape[1] else 0
+    pipeline.model = _fit_models(recipe, family, [grid[best]], values, outcome, pipeline, rows, seed)[0]
+    pipeline.settings = dict(grid[best]) | {"inner_loss": float(losses[best])}
+    return pipeline
+
+
+def _inner_losses(recipe: Recipe, family: Any, grid: list[dict[str, Any]], rows: Rows, outcome: Outcome,
+                  patients: Sequence[str], seed: int) -> np.ndarray:
+    names = np.asarray(patients).astype(str)
+    count = min(recipe.plan.inner_folds, len(set(names.tolist())))
+    losses, used = np.zeros(len(grid)), 0
+    for fold in patient_folds(outcome, names, count, seed=seed + 101):
+        inner = outcome.take(fold.train)
+        if inner.n_events < 1 or len(set(inner.label.tolist())) < len(set(outcome.label.tolist())):
+            continue
+        part = fit_chain(recipe, rows.take(fold.train), inner, np.random.default_rng([seed, 2, fold.number]))
+        values = part.matrix(rows).values
+        train = np.zeros(len(rows), bool)
+        train[fold.train] = True
+        models = _fit_models(recipe, family, grid, values[train], inner, part, rows.take(fold.train), seed)
+        losses += len(fold.test) * np.array([family.loss(model, values, outcome, train) for model in models])
+        used += len(fold.test)
+    return losses / max(used, 1)
+
+
+def _fit_models(recipe: Recipe, family: Any, grid: list[dict[str, Any]], values: np.ndarray, outcome: Outcome,
+                pipeline: Pipeline, rows: Rows, seed: int) -> list[Any]:
+    """Class weights or SMOTE touch the training rows only, here."""
+    weights = np.ones(len(values))
+    balance = recipe.plan.balance if recipe.role == "model" and outcome.time is None else "none"
+    if balance == "weights":
+        share = np.bincount(outcome.label, minlength=len(outcome.classes))
+        weights = len(values) / (np.count_nonzero(share) * share[outcome.label])
+    elif balance == "smote":
+        source = pipeline.matrix(rows.take(np.zeros(0, int))).source
+        blocks = _blocks(source, values)
+        values, label = smote(values, outcome.label, blocks, seed=seed)
+        outcome, weights = Outcome(outcome.kind, outcome.classes, label), np.ones(len(values))
+    return family.fit_grid(values, outcome, grid, weights, recipe.max_columns(outcome), seed)
+
+
+def _blocks(source: Sequence[str], values: np.ndarray) -> list[list[int]]:
+    """Columns that take two values or fewer, grouped by the table's column they came from: taken over together."""
+    two = [len(np.unique(column)) <= 2 for column in values.T]
+    names = dict.fromkeys(name for name, flag in zip(source, two, strict=True) if flag)
+    return [[n for n, name in enumerate(source) if name == block and two[n]] for block in names]
