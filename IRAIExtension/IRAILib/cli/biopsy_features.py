@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..geometry import InputError
 from ..images.atomic import replacing
 from .progress import terminal_progress
 
+SHELL = {"outer_mm", "inner_mm", "intensity_range"}
 ENDING = "Exit status: 0 done, 2 bad input (mask empty, on another grid, unknown key), 3 refused (region too large)."
 DESCRIPTION = """\
 IBSI radiomics features of the voxels of a mask, named by the tags of the IBSI reference tables with the aggregation
@@ -38,7 +40,8 @@ keys of --config (YAML; unknown keys are an error):
   resample_mask         true: a mask on another grid is put on the image's                   (false)
   glcm_distance, ngldm_alpha   voxels, grey levels                                           (1, 0)
   most_voxels           of the box that is measured; more are refused                        (20000000)
-  shell                 {{outer_mm: 5, inner_mm: 0}}: the ring around the mask in place of the mask
+  shell                 {{outer_mm: 5, inner_mm: 0, intensity_range: [-200, null]}}: the ring around the mask in its
+                        place, without what lies beyond the intensities (air)
 
 examples (--example ct|mr|pet writes one to the screen):
 """
@@ -121,9 +124,9 @@ def _settings(arguments: argparse.Namespace):
 
     values = read_yaml(arguments.config) if arguments.config else {}
     shell = values.pop("shell", None)
-    if shell is not None and (not isinstance(shell, dict) or set(shell) - {"outer_mm", "inner_mm"}
-                              or "outer_mm" not in shell):
-        raise InputError(f"{arguments.config}: shell must be {{outer_mm: ..., inner_mm: ...}}, not {shell!r}")
+    if shell is not None and (not isinstance(shell, dict) or set(shell) - SHELL or "outer_mm" not in shell):
+        raise InputError(f"{arguments.config}: shell must hold outer_mm and may hold inner_mm and intensity_range, "
+                         f"not {shell!r}")
     if arguments.resample_mask:
         values["resample_mask"] = True
     if arguments.largest:
@@ -162,10 +165,14 @@ def _measure(image, path: Path, label: str | None, settings, shell: dict | None,
 
 
 def _shell(image, mask, settings, shell: dict[str, Any]):
-    """The ring around a mask. Raises InputError."""
+    """The ring around a mask, on the image's grid. Raises InputError."""
+    from ..biopsy.radiomics.region import on_grid_of
     from ..biopsy.radiomics.regions import shell as ring
 
-    return ring(mask, **shell)
+    found = ring(on_grid_of(image, mask, settings, []), **shell, image=image)
+    for warning in found.metadata.get("warnings", ()):
+        print(f"note: {mask.name}: {warning}")
+    return replace(found, name=f"{mask.name} {found.name}")
 
 
 def _write_json(rows: list[dict[str, Any]], path: Path) -> None:
