@@ -18,8 +18,7 @@ from pyradiomics_names import TEXTURES, baseline, tags
 SHIFTED = ("Energy", "RootMeanSquared")  # of intensities raised by the setting voxelArrayShift
 TOLERANCE = {**dict.fromkeys(("MajorAxisLength", "MinorAxisLength", "LeastAxisLength"), 2e-4),  # by n, not n - 1
              **dict.fromkeys(("SurfaceArea", "Sphericity", "SurfaceVolumeRatio"), 6e-3), "MeshVolume": 3e-4}
-"""Relative. Their marching cubes cut some corners otherwise: 0.5 % of the surface, 0.02 % of the volume (so do the two tables of
-scikit-image: 0.3 %)."""
+"""Relative. Their marching cubes cut some corners otherwise: 0.5 % of the surface, 0.02 % of the volume."""
 CASES = ("brain1", "brain1_2d", "brain1_FBN", "brain1_combined", "brain1_flatRegion", "brain1_normalization",
          "brain1_resegmentation")
 
