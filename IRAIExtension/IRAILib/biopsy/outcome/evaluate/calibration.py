@@ -112,7 +112,7 @@ def spiegelhalter(truth: Any, probability: Any) -> tuple[float, float]:
 
 def wilson(events: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share, n > 0."""
-    z = norm.ppf((1 + level) / 2)
+    z = float(norm.ppf((1 + level) / 2))
     centre = (events + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(events * (n - events) / n + z * z / 4)
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -182,7 +182,7 @@ def calibration(truth: Any, probability: Any, *, patients: Any = None, repeats: 
     truth, p = _pair(truth, probability)
     rows = _first_repeat(len(truth), repeats)
     n_bins = n_bins or int(np.clip(len(rows) // 10, 2, 10))
-    grid = np.linspace(*np.quantile(p, [0.01, 0.99]), GRID) if len(p) else np.zeros(0)
+    grid = curve_grid(p)
     knots = spline_knots(logit(p[rows]))
     found = bootstrap_vector(lambda y, q: _figures(y.astype(bool), q, grid, knots, n_bins), truth, p, groups=patients,
                              repeats=repeats, n=n, seed=seed, level=level, reason=_reason(truth, p),
@@ -197,8 +197,9 @@ def calibration(truth: Any, probability: Any, *, patients: Any = None, repeats: 
     notes = [f"{extreme} prediction(s) of 0 or 1 were taken as {LOGIT_LIMIT:g} away from it"] if extreme else []
     if min(truth[rows].sum(), (~truth[rows]).sum()) < 100:
         notes.append("fewer than 100 events and 100 non-events: a calibration curve is unsure (Van Calster 2016)")
-    return Calibration(len(rows), int(truth[rows].sum()), *found[:8], n_bins, z, test, curve,
-                       _bins(truth, p, rows, n_bins), tuple(notes))
+    intercept, slope, o_e, e_o, ici, e50, e90, ece = found[:8]
+    return Calibration(len(rows), int(truth[rows].sum()), intercept, slope, o_e, e_o, ici, e50, e90, ece, n_bins, z,
+                       test, curve, _bins(truth, p, rows, n_bins), tuple(notes))
 
 
 def _first_repeat(n: int, repeats: Any) -> np.ndarray:
@@ -225,6 +226,14 @@ def _bins(truth: np.ndarray, p: np.ndarray, rows: np.ndarray, n_bins: int) -> tu
         low, high = wilson(int(truth[part].sum()), len(part))
         out.append(Bin(len(part), float(p[part].mean()), float(truth[part].mean()), low, high))
     return tuple(out)
+
+
+def curve_grid(p: np.ndarray) -> np.ndarray:
+    """GRID predictions between the 1st and the 99th percentile; none without a patient."""
+    if not len(p):
+        return np.zeros(0)
+    low, high = np.quantile(p, [0.01, 0.99])
+    return np.linspace(float(low), float(high), GRID)
 
 
 def curve_of(grid: np.ndarray, found: list[Interval], method: str) -> Curve:

@@ -93,7 +93,7 @@ def delong(truth: Any, score: Any, other: Any = None) -> DeLong:
         case_part = case_part + sign * (every[truth] - cases) / len(rest)
         rest_part = rest_part + sign * (1 - (every[~truth] - rest) / len(cases))
     variance = float(np.var(case_part, ddof=1) / truth.sum() + np.var(rest_part, ddof=1) / (~truth).sum())
-    half = norm.ppf(0.975) * math.sqrt(variance)
+    half = float(norm.ppf(0.975)) * math.sqrt(variance)
     if other is None:
         return DeLong(value, variance, value - half, value + half)
     if variance <= 0:

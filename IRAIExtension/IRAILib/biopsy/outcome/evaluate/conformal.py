@@ -4,8 +4,8 @@ What is promised: over future patients drawn like the calibration patients, the 
 alpha of them, for sets of classes within each class (Mondrian). It is no promise for one patient, nor for a subgroup.
 It fails when future patients differ from the calibration patients (drift, another hospital); see similarity and drift.
 origin "split": scores of patients kept from the fit of the model that predicts: the promise is a theorem. "cross":
-held-out scores of a cross-validation serve a model fitted again on all patients: the promise is approximate (the theorem
-for cross-conformal sets holds at about 1 - 2 alpha, with the models of the folds); the coverage measured is given.
+held-out scores of a cross-validation serve a model fitted again on all patients: the promise is approximate (the
+theorem for cross-conformal sets holds at about 1 - 2 alpha, with the models of the folds); coverage is measured.
 Several rows of a patient (lesions, repeats) share that patient's weight of 1, and patients are counted, not rows.
 Only thresholds are kept, no patient's score.
 
@@ -135,16 +135,17 @@ class ConformalClassifier:
 
     def included(self, probability: Any, alpha: float = 0.1) -> np.ndarray:
         """(n, C) bool: classes of each row's set. Raises: InputError on an alpha that was not prepared."""
-        table = np.atleast_1d(np.asarray(probability, dtype=float))
-        table = _table(table[None] if table.ndim == 1 and len(self.classes) == table.size > 1 else table,
-                       1 if table.ndim == 1 and len(self.classes) == table.size > 1 else len(table), len(self.classes))
+        table = np.asarray(probability, dtype=float)
+        if table.ndim == 1 and len(self.classes) > 2:
+            table = table[None]
+        table = _table(table, len(table), len(self.classes))
         limits = self.thresholds.get(f"{alpha:g}")
         if limits is None:
             raise InputError(f"alpha {alpha:g} was not prepared; there are {', '.join(self.thresholds)}")
         return 1 - table <= np.array([limits[name] for name in self.classes]) + 1e-12
 
     def predict_set(self, probability: Any, alpha: float = 0.1) -> list[PredictedSet]:
-        """One set a row of probability (n, C) (or (C,) for one patient)."""
+        """One set a row of probability (n, C); (n,) of the last of two classes; (C,) for one patient and C > 2."""
         return [self._said(tuple(name for name, there in zip(self.classes, row, strict=True) if there), alpha)
                 for row in self.included(probability, alpha)]
 
@@ -253,8 +254,8 @@ class ConformalInterval:
     @classmethod
     def from_scores(cls, truth: Any, predicted: Any, *, difficulty: Any = None, alphas: Sequence[float] = ALPHAS,
                     origin: str = "split", patients: Any = None) -> ConformalInterval:
-        """Half widths from |truth - predicted| (n,) over difficulty (n,) > 0, a guess of the error that was made without
-        these patients (None: 1 for all). Raises: InputError."""
+        """Half widths from |truth - predicted| (n,) over difficulty (n,) > 0, a guess of the error made without these
+        patients (None: 1 for all). Raises: InputError."""
         truth = numbers(truth, "truth")
         scores = np.abs(truth - numbers(predicted, "predicted", n=len(truth)))
         if origin not in ORIGINS:

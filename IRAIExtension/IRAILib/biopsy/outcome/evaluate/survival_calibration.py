@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import norm
 
 from .bootstrap import Interval, bootstrap_vector
-from .calibration import GRID, Bin, Curve, curve_of, equal_bins
+from .calibration import Bin, Curve, curve_grid, curve_of, equal_bins
 from .checks import NotEstimableError, plain, probabilities
 from .curves import aalen_johansen, causes, incidence_at, kaplan_meier, pseudo_values
 from .regression import cox_slope, log_cumulative_hazard, pseudo_fit, spline_columns, spline_knots
@@ -109,13 +109,13 @@ def horizon_calibration(time: Any, event: Any, risk: Any, horizon: float, *, cau
     for part in parts:
         pseudo[part] = pseudo_values(time[part], kind[part], horizon, cause)
     rows = parts[0]
-    grid = np.linspace(*np.quantile(risk, [0.01, 0.99]), GRID)
+    grid = curve_grid(risk)
     knots = spline_knots(log_cumulative_hazard(risk[rows]))
     own = (kind > 0 if cause is None else kind == cause) & (time <= horizon)
     reason = ("no event was seen by the horizon" if not own.any() else "every patient has the same prediction"
               if risk.std() < 1e-9 else "the regression has no finite solution on these predictions")
-    found = bootstrap_vector(lambda *given: _figures(*given, horizon, cause, grid, knots), time, kind, risk, pseudo,
-                             groups=patients, repeats=repeats, n=n, seed=seed, level=level, reason=reason,
+    found = bootstrap_vector(lambda t, e, r, v: _figures(t, e, r, v, horizon, cause, grid, knots), time, kind, risk,
+                             pseudo, groups=patients, repeats=repeats, n=n, seed=seed, level=level, reason=reason,
                              progress=progress, cancelled=cancelled)
     curve = None
     if found[6].estimable:
@@ -123,7 +123,8 @@ def horizon_calibration(time: Any, event: Any, risk: Any, horizon: float, *, cau
     n_bins = n_bins or int(np.clip(len(rows) // 20, 2, 10))
     events = int(own[rows].sum())
     notes = (f"{events} events by the horizon: below 100 a calibration curve is unsure",) if events < 100 else ()
-    return HorizonCalibration(horizon, cause, len(rows), events, *found[:6], curve,
+    o_e, intercept, slope, ici, e50, e90 = found[:6]
+    return HorizonCalibration(horizon, cause, len(rows), events, o_e, intercept, slope, ici, e50, e90, curve,
                               _bins(time, kind, risk, rows, horizon, cause, n_bins, level), notes)
 
 
