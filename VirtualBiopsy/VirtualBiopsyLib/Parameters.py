@@ -13,7 +13,7 @@ from slicer import (
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 SEGMENTS = ["lesion", "organ"]
-CT, ANY, FILE = "ct", "any", "file"
+PRESETS, FILE = ["ct", "mr", "pet"], "file"
 QUICK, USUAL, THOROUGH = "quick", "usual", "thorough"
 RECORDS = ["size", "shell", "habitats", "features", "stability", "cohort", "prediction", "training"]
 """Records of what was made, in the order of the steps."""
@@ -32,9 +32,9 @@ class VirtualBiopsyParameters:
     clicksOutside: vtkMRMLMarkupsFiducialNode
     shellInnerMm: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
     shellOuterMm: Annotated[float, WithinRange(0.5, 50.0)] = 10.0
-    habitatsMost: Annotated[int, WithinRange(2, 6)] = 4
+    habitatsNumber: Annotated[int, WithinRange(1, 6)] = 1
     region: str
-    preset: Annotated[str, Choice([CT, ANY, FILE])] = CT
+    preset: Annotated[str, Choice([*PRESETS, FILE])] = "ct"
     config: pathlib.Path
     perturbations: Annotated[int, WithinRange(3, 100)] = 10
     cohortTable: pathlib.Path

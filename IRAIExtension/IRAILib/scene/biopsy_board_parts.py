@@ -14,7 +14,7 @@ KEY_FEATURES = ("morph_sphericity", "morph_pca_elongation", "stat_mean", "stat_s
 
 def region_figures(document: dict[str, Any]) -> list[list[str]]:
     """Rows (label, value, unit) of a shell or habitat record; [] for none."""
-    return [[str(row["label"]), str(row["value"]), str(row["unit"])] for row in document.get("board_rows") or []]
+    return [[str(cell) for cell in row] for row in document.get("board_rows") or []]
 
 
 def key_features(features: dict[str, Any], prediction: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..biopsy.radiomics import Settings
+from ..biopsy.radiomics.presets import preset as named_preset
 from ..geometry import InputError, Mask
 from .ablation_results import read_record
 from .biopsy_case import BiopsyCase, keep_record
@@ -20,24 +21,20 @@ from .nodes import mask_from_segment, volume_from_node
 from .write import rows_to_table
 
 ROLE = "biopsy.features"
-CT, ANY, FILE = "ct", "any", "file"
-PRESETS = {CT: Settings(spacing_mm=(1.0, 1.0, 1.0), round_intensity=True, resegment=(-1000.0, 1000.0),
-                        discretisation=("fbs", 25.0, -1000.0), aggregations=("3D_comb",), intensity_unit="HU"),
-           ANY: Settings(aggregations=("3D_comb",))}
-"""By modality: Hounsfield units have a zero and a width that mean the same in every scan, others don't."""
+CT, FILE = "ct", "file"
 HEADER = ["Feature", "Aggregation", "Value", "Unit", "Family", "IBSI", "Key", "Varies by (CV %)", "Stability",
           "Percentile", "Others", "Note"]
 
 
 def settings_for(preset: str, path: Path | None = None) -> Settings:
-    """Settings by the panel's choice. Raises InputError for an unknown choice, no file or a bad one."""
+    """Settings by the panel's choice: a name of radiomics.presets, or "file".
+
+    Raises InputError for an unknown choice, no file or a bad one, MissingPackageError without PyYAML."""
     if preset == FILE:
         if path is None or not Path(path).is_file():
             raise InputError(f"{path or 'settings'}: no such file; choose a YAML file with radiomics settings")
         return Settings.read(path)
-    if preset not in PRESETS:
-        raise InputError(f"settings '{preset}' are not known; choose {', '.join([*PRESETS, FILE])}")
-    return PRESETS[preset]
+    return named_preset(preset)
 
 
 def extract_case(case: BiopsyCase, settings: Settings | None = None, *, previous: Any = None, progress=None,
@@ -56,7 +53,7 @@ def extract_case(case: BiopsyCase, settings: Settings | None = None, *, previous
     mask = mask_from_segment(case.measured, volume)
     found = run("IRAILib.biopsy.radiomics:extract",
                 {"image": volume, "mask": Mask(mask.array, volume.grid, case.measured.name),
-                 "settings": settings or settings_for(ANY)}, progress=progress, cancelled=cancelled)
+                 "settings": settings or Settings()}, progress=progress, cancelled=cancelled)
     require_unchanged(sources)
     document = {"step": "features", **found.to_dict(), "synthetic": case.synthetic}
     with SceneChange(parts_of(previous)) as change:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..geometry import InputError
 from .biopsy_case import BiopsyCase, keep_record
 from .biopsy_size import measure_lesion
 from .changes import SceneChange, parts_of
 from .nodes import SegmentRef, mask_from_segment, volume_from_node
 from .segmentation import boundary_sigma_mm, segment_seeded
-from .write import mask_to_segment, rows_to_table
+from .write import rows_to_table
 
 ROLE = "biopsy.lesion"
-LESION_COLOR, SHELL_COLOR = (0.94, 0.45, 0.15), (0.35, 0.65, 0.90)
+LESION_COLOR = (0.94, 0.45, 0.15)
 
 
 def segment_lesion(volume_node, inside_node, outside_node=None, segmentation_node=None, *, name: str = "Lesion",
@@ -76,19 +75,3 @@ def size_notes(document: dict[str, Any]) -> list[str]:
     if (document.get("slices") or 0) < 3:
         notes.append(f"the lesion lies in {document['slices']} slice(s): volume and texture are hardly measured")
     return notes
-
-
-def add_segment(case: BiopsyCase, mask, name: str, color) -> SegmentRef:
-    """Write a mask into the lesion's segmentation; one of that name is replaced. Raises InputError under a transform.
-    """
-    node = case.lesion.node
-    if node.GetParentTransformNode() is not None:
-        raise InputError(f"{node.GetName()}: lies under a transform; take it out of it first, results are written in "
-                         "world coordinates")
-    segmentation = node.GetSegmentation()
-    old = segmentation.GetSegmentIdBySegmentName(name)
-    made = mask_to_segment(node, mask, name, color)
-    if old and old != made and old != case.lesion.segment_id:
-        segmentation.RemoveSegment(old)
-        segmentation.GetSegment(made).SetName(name)
-    return SegmentRef(node, made)
