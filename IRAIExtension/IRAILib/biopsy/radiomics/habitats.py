@@ -300,7 +300,7 @@ def _fit(x: np.ndarray, count: int, method: str, criterion: str, seed: int) -> t
         return None
     if score is None:
         score = silhouette_score(x, labels, sample_size=min(len(x), MOST_VOXELS_SILHOUETTE), random_state=seed)
-    return float(score), (means, covariances, weights, float(sizes.min() / len(x)))
+    return float(score), (np.asarray(means), np.asarray(covariances), np.asarray(weights), float(sizes.min() / len(x)))
 
 
 def _notes(x: np.ndarray, method: str, tried: Mapping[int, Any], best: int, criterion: str, seed: int) -> list[str]:
