@@ -19,9 +19,9 @@ from .manifest import Case
 
 RUN_FILE, LOCK_FILE, CASES_FOLDER = "run.json", ".running", "cases"
 TABLE_NAMES = {"radiomics": "features", "outcome-features": "features", "margin": "margins"}
-STATES = ("done", "refused", "failed")
+STATES: tuple[str, ...] = ("done", "refused", "failed")
 FIRST_COLUMNS = ("case", "patient")
-ERROR_COLUMNS = ("case", "patient", "line", "status", "kind", "message")
+ERROR_COLUMNS: tuple[str, ...] = ("case", "patient", "line", "status", "kind", "message")
 
 
 class Store:
@@ -110,7 +110,7 @@ class Store:
         _write_json(self.folder / "columns.json", about)
         with replacing(self.folder / "errors.csv") as temporary, \
                 temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ERROR_COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer: csv.DictWriter[str] = csv.DictWriter(file, ERROR_COLUMNS, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(record for record in self.records(cases) if record["status"] != "done")
         return counts

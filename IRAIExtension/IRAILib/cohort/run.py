@@ -207,20 +207,21 @@ def _failed(case: Case, kind: str, message: str) -> dict[str, Any]:
 @contextmanager
 def _client(scheduler: str | None, workers: int, tls: dict[str, str] | None) -> Iterator[Any]:
     try:
-        import dask
+        from dask import config
         from distributed import Client, LocalCluster
     except ImportError:
         raise MissingPackageError("cohorts need Dask: pip install \"dask[distributed]\" pyarrow") from None
     settings = {"distributed.scheduler.allowed-failures": ALLOWED_DEATHS - 1,
                 "distributed.worker.multiprocessing-method": "spawn", "distributed.admin.tick.limit": "30s"}
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set(settings))
+        stack.enter_context(config.set(settings))
         if scheduler is None:
             stack.enter_context(_worker_program())
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
             with _deaf_to_interrupts():
                 cluster = stack.enter_context(LocalCluster(
-                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
+                    n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1",
+                    dashboard_address=None,  # pyright: ignore[reportArgumentType]
                     worker_dashboard_address=None, silence_logs=logging.CRITICAL))
             yield stack.enter_context(Client(cluster))
             return
