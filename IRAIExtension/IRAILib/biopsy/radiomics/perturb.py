@@ -161,8 +161,11 @@ def _turned_grid(inside: Mask, change: Perturbation, settings: Settings,
     half = np.ceil((corner_mm + margin_mm) / new).astype(int)
     if len(settings.spacing_mm or ()) == 2:
         half[0] = int(np.ceil(shape[0] / 2 + margin_mm / old[0]))
+    shift = np.array(change.translation_kji, float)
+    if inside.array.shape[0] == 1:  # one slice has nothing above or below to sample
+        half[0], shift[0], new[0] = 0, 0.0, old[0]
     matrix = (turn * new[None, :]) / old[:, None]
-    offset = middle - matrix @ (half - np.array(change.translation_kji, float))
+    offset = middle - matrix @ (half - shift)
     count = (int(2 * half[0] + 1), int(2 * half[1] + 1), int(2 * half[2] + 1))
     ras = np.eye(4)
     columns = inside.grid.ras_from_ijk[:3, 2::-1]  # k, j, i steps in RAS
