@@ -105,12 +105,12 @@ def _run(plan: Plan, held_out: dict[str, HeldOut], metric: str, columns: tuple[s
             Column("response_FU", "excluded", "clinical", "category", reason="measured after treatment")]
     leaks = [Leak("response_FU", "after treatment", "its name ends in _FU; AUC 0.99 alone", 0.99, "dropped")]
     random = np.random.default_rng(seed + 5)
-    return Run(plan, {"n_rows": n + 3, "n_patients": n, "primary_metric": metric,
+    return Run(plan, {"n_rows": n, "n_rows_read": n + 3, "n_patients": n, "primary_metric": metric,
                       "dropped_rows": {"no value in the target": 3}, "horizons": list(plan.horizons),
                       "sample_size": {"text": "Riley's rule asks for 310 patients; there are fewer.", "enough": False},
                       "coefficients": {columns[0]: -0.4, columns[1]: 0.9}},
                made, leaks, ["3 rows have no target and are left out"], held_out, scores, differences,
-               [{"name": "without imaging", "columns": [columns[0]], metric: scores["baseline"][metric]}],
+               [{"name": "without imaging", "columns": 1, "metric": metric, **scores["baseline"][metric]}],
                {"metric": metric, "observed": scores["model"][metric]["estimate"],
                 "null": list(0.5 + 0.05 * random.normal(size=20)), "p": 0.048, "n": 20}, [],
                [{"fold": k, "penalty": 0.1, "coefficients": {columns[0]: -0.4 + 0.05 * k, columns[1]: 0.9}}

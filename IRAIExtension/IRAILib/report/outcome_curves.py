@@ -1,7 +1,7 @@
 """From held-out predictions to the curves that the training report draws; nothing is fitted to a model here.
 
-Curves of several repeats are means over the repeats; bands resample patients with all their repeats, as every interval
-of the report does.
+ROC curves are drawn within each fold and averaged (weighted by pairs, so that the area is the AUC of the table); bands
+resample patients with all their repeats, as every interval of the report does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..biopsy.outcome import HeldOut, facts
-from ..biopsy.outcome.evaluate import NotEstimableError, aalen_johansen, kaplan_meier, roc_curve
+from ..biopsy.outcome.evaluate import aalen_johansen, kaplan_meier, roc_curve
 from ..biopsy.outcome.evaluate.bootstrap import Draws
 from ..biopsy.outcome.record import Run
 from ..geometry import InputError
@@ -35,7 +35,8 @@ class RiskGroup:
 
 
 def roc_curves(run: Run, seed: int = 0) -> list[Curve]:
-    """Mean ROC over repeats of model and baseline with a band; several classes: each against the rest (model only)."""
+    """Mean ROC over the folds of model and baseline with a band; several classes: each against the rest (model "
+    "only)."""
     model = run.held_out["model"]
     if model.kind == "binary":
         return [_roc(run.held_out[name], 1, name, COLOURS[name], seed) for name in ("model", "baseline")
@@ -49,19 +50,20 @@ def _roc(held: HeldOut, code: int, name: str, colour: str, seed: int) -> Curve:
     probability = held.probability
     if probability is None:
         raise InputError(f"{name}: no probabilities are kept")
-    case, score, repeat = held.truth == code, probability[:, code], held.repeat
-    numbers = np.unique(repeat)
+    case, score = held.truth == code, probability[:, code]
+    _, block = np.unique(np.stack([held.repeat, held.fold]), axis=1, return_inverse=True)
+    block = block.ravel()
 
     def mean(rows: np.ndarray) -> np.ndarray:
-        lines = []
-        for one in numbers:
-            part = rows[repeat[rows] == one]
-            try:
+        total, weight = np.zeros(len(GRID)), 0.0
+        for one in range(int(block.max()) + 1):
+            part = rows[block[rows] == one]
+            pairs = float(case[part].sum() * (~case[part]).sum())
+            if pairs:
                 false, true, _ = roc_curve(case[part], score[part])
-            except NotEstimableError:
-                continue
-            lines.append(np.interp(GRID, false, true))
-        return np.mean(lines, axis=0) if lines else np.full(len(GRID), np.nan)
+                total += pairs * np.interp(GRID, false, true)
+                weight += pairs
+        return total / weight if weight else np.full(len(GRID), np.nan)
 
     draws = Draws(len(case), held.patient, seed=seed)
     every = mean(np.arange(len(case)))

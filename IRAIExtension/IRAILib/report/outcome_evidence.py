@@ -118,7 +118,8 @@ def discrimination(run: Run, found: Evidence) -> str:
     unit = f" ({run.plan.time_unit})" if run.plan.time_unit else ""
     if held.probability is not None:
         return plots([picture(figures.roc_figure(curves.roc_curves(run, run.plan.seed)),
-                              "ROC of held-out predictions, mean over the repeats; band: 95 %, patients resampled.")])
+                              "ROC of held-out predictions, drawn within each fold and averaged; band: 95 %, "
+                              "patients resampled.")])
     made = []
     groups = curves.risk_groups(run)
     if groups:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import RESEARCH_NOTICE, __version__
 from ..biopsy.outcome import Plan, Run, facts
 from ..biopsy.outcome.card import model_card
@@ -45,6 +47,7 @@ def train_and_write(table: str, plan: Mapping[str, Any], folder: str, *, command
     asked = Plan.from_dict(split_names(plan, data))
     run = train(data, asked, progress=lambda share, text: tell(0.02 + (TRAIN_SHARE - 0.02) * share, text),
                 cancelled=cancelled)
+    run.summary |= flow(run, data)
     run.summary.setdefault("table", Path(table).name)
     if Path(table).is_file():
         run.summary.setdefault("table_sha256", file_hash(Path(table)))
@@ -58,6 +61,20 @@ def train_and_write(table: str, plan: Mapping[str, Any], folder: str, *, command
         write_predictions(run, Path(predictions))
     tell(1.0, "done")
     return written | {"warnings": list(run.warnings)}
+
+
+def flow(run: Run, data: Table) -> dict[str, Any]:
+    """{"n_rows_read", "dropped_rows": reason to count}: what became of the rows of the table."""
+    plan, n = run.plan, len(data)
+    missing = np.array([word is None for word in data.text[plan.target]])
+    lost = {f"no value in '{plan.target}'": int(missing.sum())}
+    if plan.time is not None and facts.kind(run) in ("survival", "competing"):
+        no_time = ~missing & ~np.isfinite(data.values[plan.time].astype(float))
+        lost[f"no value in '{plan.time}'"] = int(no_time.sum())
+    rest = n - sum(lost.values()) - len(run.held_out["model"].averaged())
+    if rest > 0:
+        lost["copies of another row, or other reasons named in the warnings"] = rest
+    return {"n_rows_read": n, "dropped_rows": {why: count for why, count in lost.items() if count}}
 
 
 def split_names(plan: Mapping[str, Any], data: Table) -> dict[str, Any]:
@@ -124,7 +141,7 @@ def metrics_document(report: Report) -> dict[str, Any]:
         "columns_used": [column.name for column in facts.used(run)], "leaks": [leak.to_dict() for leak in run.leaks],
         "summary": run.summary, "metrics": entries, "calibration_and_decision": report.evidence.to_dict(),
         "sensitivity": run.sensitivity, "permutation": run.permutation, "learning_curve": run.learning_curve,
-        "selected": run.selected,
+        "selected": run.selected, "coefficients": None if report.spread is None else report.spread.to_dict(),
         "subgroups": [{"column": one.column, "level": one.level, "n_patients": one.n_patients, "n_events": one.n_events,
                        **_figure(one.figure), "note": one.note} for one in report.subgroups],
         "sheets": {sheet.key: sheet.score for sheet in report.sheets}, "plan": run.plan.to_dict(),

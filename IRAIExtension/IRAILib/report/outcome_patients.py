@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..biopsy.outcome import HeldOut, facts
-from ..biopsy.outcome.evaluate import class_report, survival_report
-from ..biopsy.outcome.evaluate.competing import competing_report
 from ..biopsy.outcome.record import Run
+from ..biopsy.outcome.scoring import PRIMARY, draws, interval, pairs_of
 from ..biopsy.outcome.table import Table
-from ..geometry import InputError, RefusedError
 
 MAX_LEVELS = 8
 MIN_PATIENTS, MIN_EVENTS = 10, 3
@@ -141,24 +138,13 @@ def _subgroup(run: Run, held: HeldOut, name: str, level: str, rows: np.ndarray, 
     if patients < MIN_PATIENTS or min(events, others) < MIN_EVENTS:
         return Subgroup(name, level, patients, events, None, f"fewer than {MIN_PATIENTS} patients or {MIN_EVENTS} with "
                         "and without the event")
-    metric = facts.primary_metric(run)
-    try:
-        figure = figure_of(part, metric, n=n, seed=run.plan.seed)
-    except (InputError, RefusedError) as error:
-        return Subgroup(name, level, patients, events, None, str(error))
+    figure = deciding_figure(part, n=n, seed=run.plan.seed)
     return Subgroup(name, level, patients, events, figure, "" if figure else "not estimable")
 
 
-def figure_of(held: HeldOut, metric: str, *, n: int = 500, seed: int = 0) -> facts.Figure | None:
-    """One metric of held-out predictions with its interval, as train() works it out. None: no such metric."""
-    found: Any
-    common = {"patients": held.patient, "repeats": held.repeat, "n": n, "seed": seed}
-    if held.kind in ("binary", "multiclass"):
-        truth = np.asarray(held.classes, object)[held.truth]
-        found = class_report(truth, held.probability, held.classes, **common)
-    elif held.kind == "survival":
-        found = survival_report(held.time, held.truth > 0, held.risk, held.survival, held.horizons, **common)
-    else:
-        found = competing_report(held.time, held.truth, held.incidence, held.horizons, **common)
-    interval = found.model.get(metric)
-    return None if interval is None else facts.as_figure(metric, interval.to_dict())
+def deciding_figure(held: HeldOut, *, n: int = 500, seed: int = 0) -> facts.Figure | None:
+    """The deciding figure of these held-out predictions with its interval, worked out as train() does."""
+    pairs = pairs_of(held)
+    one = pairs.figure(np.ones((1, pairs.n_patients)))
+    found = interval(float(one[0]), pairs.figure(draws(pairs.n_patients, n, seed)), pairs.n_patients)
+    return facts.as_figure(PRIMARY[held.kind], found)

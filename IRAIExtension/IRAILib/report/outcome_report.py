@@ -20,6 +20,7 @@ from . import outcome_sections as sections
 from .html import STYLE
 from .outcome_html import MORE_STYLE, card, details, interval, paragraph, section, table
 from .outcome_patients import Characteristic, Subgroup, characteristics, subgroups
+from .outcome_weights import Spread, coefficient_spread
 
 COLOUR = {"better": "green", "same": "yellow", "worse": "red", "none": "red"}
 PARTS = (("asked", "Asked"), ("patients", "Patients"), ("columns", "Columns and leaks"), ("made", "How it was made"),
@@ -37,6 +38,7 @@ class Report:
     subgroups: list[Subgroup] = field(default_factory=list)
     evidence: evidence.Evidence = field(default_factory=evidence.Evidence)
     sheets: list[Sheet] = field(default_factory=list)
+    spread: Spread | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     command: str = ""
 
@@ -57,12 +59,14 @@ def make_report(run: Run, data: Table | None = None, *, bootstraps: int = 300, c
     tell(0.7, "groups of patients")
     people = characteristics(run, data) if data is not None else []
     groups = subgroups(run, data, n=bootstraps) if data is not None else []
+    tell(0.8, "stability of the coefficients")
+    spread = None if data is None else coefficient_spread(run, data, cancelled=cancelled)
     shown = {"calibration"} if found.calibration else set()
     shown |= {"decision"} if found.decision else set()
     shown |= {"characteristics"} if people else set()
     shown |= {"subgroups"} if any(group.figure for group in groups) else set()
     tell(0.9, "sheets")
-    return Report(run, people, groups, found, fill_sheets(run, shown), {}, command)
+    return Report(run, people, groups, found, fill_sheets(run, shown), spread, {}, command)
 
 
 def write_outcome_report(report: Report, path: str | Path) -> Path:
@@ -123,7 +127,7 @@ def _body(report: Report) -> list[str]:
         section("Calibration", "calibration", evidence.calibration(run, found)),
         section("Use for decisions", "decision", evidence.decision(run, found)),
         section("Could it be chance?", "chance", sections.permutation(run), sections.learning(run)),
-        section("What the model uses", "weights", sections.weights(run), sections.sensitivity(run)),
+        section("What the model uses", "weights", sections.weights(run, report.spread), sections.sensitivity(run)),
         section("Groups of patients", "groups", sections.groups(run, report.subgroups)),
         section("At use: sets, likeness, refusal", "use", sections.use(run)),
         section("Limits", "limits", f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in facts.limits(run))}</ul>"),

@@ -10,11 +10,12 @@ import numpy as np
 from .. import __version__
 from ..biopsy.outcome import facts
 from ..biopsy.outcome.record import Run
-from ..biopsy.outcome.sheet_rules import RULES, flow_words, sample_words
+from ..biopsy.outcome.sheet_rules import RULES, rows_read, sample_words
 from . import outcome_figures as figures
 from .outcome_figures import BASELINE, COLOURS, MODEL, Row
 from .outcome_html import details, interval, p_text, paragraph, picture, plots, table
 from .outcome_patients import Characteristic, Subgroup
+from .outcome_weights import Spread
 
 MAX_ROWS = 60
 """Longer lists are cut, and say so; everything is in metrics.json."""
@@ -35,7 +36,9 @@ def asked(run: Run) -> str:
         rows.append(["Horizons", ", ".join(f"{h:g}" for h in horizons)])
     rows += [["Unit that is kept together", plan.patient or "the row (no patient column was named)"],
              ["Site", plan.site or "no column"],
-             ["Models", facts.model_words(run)],
+             ["Model", facts.model_words(run)],
+             ["Run beside it", ", ".join(facts.family_words(name, facts.kind(run)) for name in facts.others_beside(run))
+              or "nothing"],
              ["Baseline", ", ".join(facts.baseline_columns(run)) or "none but the model that knows no column"],
              ["Figure that decides, fixed before", facts.words_of(facts.primary_metric(run))],
              ["Left out on request", ", ".join(plan.exclude) or "nothing"],
@@ -47,9 +50,9 @@ def flow(run: Run) -> str:
     """Boxes: rows read, left out with the reason, used, patients and events."""
     held = run.held_out["model"]
     once = held.averaged()
-    dropped = run.summary.get("dropped_rows") or run.summary.get("dropped") or {}
-    boxes = [f"<div><b>{run.summary.get('n_rows')}</b> rows read</div>"]
-    if isinstance(dropped, dict) and dropped:
+    read, dropped = rows_read(run)
+    boxes = [f"<div><b>{read}</b> rows read</div>"]
+    if dropped:
         boxes += ['<div class="arrow">&rarr;</div>'] + [
             f'<div class="out"><b>{int(n)}</b> left out: {_plain(why)}</div>' for why, n in dropped.items()]
     boxes += ['<div class="arrow">&rarr;</div>', f"<div><b>{len(once)}</b> rows of <b>{held.n_patients}</b> patients "
@@ -62,8 +65,7 @@ def flow(run: Run) -> str:
         median = "not reached" if seen["median"] is None else f"{seen['median']:.3g}{unit}"
         words = (f"Median follow-up {median} (reverse Kaplan-Meier); times from {seen['shortest']:.3g} to "
                  f"{seen['longest']:.3g}{unit}.")
-    more = "" if isinstance(dropped, dict) and dropped else paragraph(flow_words(run))
-    return f'<div class="flow">{"".join(boxes)}</div>' + more + paragraph(words)
+    return f'<div class="flow">{"".join(boxes)}</div>' + paragraph(words)
 
 
 def _plain(text: Any) -> str:
@@ -157,7 +159,7 @@ def _short(value: Any) -> str:
 
 def performance(run: Run) -> str:
     """Every figure of model, baseline and null with intervals, and the paired difference; the deciding one on top."""
-    names = [name for name in ("model", "baseline", "null") if run.scores.get(name)]
+    names = [name for name in ("model", "baseline", "null", *facts.others_beside(run)) if run.scores.get(name)]
     first = facts.primary_metric(run)
     metrics = sorted(run.scores.get("model", {}), key=lambda metric: metric != first)
     against = "baseline" if run.differences.get("model - baseline") else "null"
@@ -170,9 +172,11 @@ def performance(run: Run) -> str:
                                                       for name in names),
                      "-" if found is None else found.text(digits, sign=True), p_text(found.p) if found else ""])
     head = ["figure", "", *names, f"model - {against}", "p"]
-    method = next((facts.score(run, "model", metric).method for metric in metrics  # type: ignore[union-attr]
-                   if facts.score(run, "model", metric)), "")
-    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged; 95 % intervals by {method}. "
+    methods = list(dict.fromkeys(found.method for metric in metrics if (found := facts.score(run, "model", metric))
+                                 and found.method))
+    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged. 95 % intervals: deciding "
+                     f"figure: "
+                     f"{methods[0] if methods else 'none'}; others: {methods[-1] if methods else 'none'}. "
                      "Differences are paired: the same patients, folds and resamples. p is two-sided and not adjusted "
                      "for the number of figures; only the first line was fixed beforehand to decide.")
     picture_of = _forest(run, first, names, against)
@@ -213,45 +217,31 @@ def learning(run: Run) -> str:
                                                     for point in run.learning_curve], tuple(range(len(keys))))
 
 
-def weights(run: Run) -> str:
-    """How often each column carried weight, and the coefficients of the final model with their range over folds."""
+def weights(run: Run, spread: Spread | None) -> str:
+    """How often each column carried weight, and the coefficients of the final model with their bootstrap range."""
     parts = []
     shares = sorted(((name, share) for name, share in run.selected.items() if share > 0), key=lambda pair: -pair[1])
     if shares:
         parts.append(picture(figures.stability_figure(shares[:25], "% of the outer folds in which it carried weight"),
                              f"Stability of the chosen columns over {len(facts.fold_table(run))} outer folds"
                              + (f" (the first 25 of {len(shares)})" if len(shares) > 25 else "") + "."))
-    rows = coefficient_rows(run)
+    else:
+        parts.append(paragraph("No column carried weight in any outer fold: the model is the model that knows no "
+                               "column."))
     body = ""
-    if rows:
-        bars = [Row(name, value, low, high) for name, value, low, high, _ in rows[:25]]
+    if spread is not None and spread.rows:
+        bars = [Row(one.name, one.value, one.low, one.high) for one in spread.rows[:25]]
         parts.append(picture(figures.forest_figure(bars, "coefficient per standard deviation, or per category"),
-                             "Final model's coefficients; bars: 2.5 to 97.5 % of the outer folds' fits (a measure of "
-                             "stability: penalised coefficients have no honest confidence interval)."))
-        body = table(["column", "final model", "over the folds, 2.5 to 97.5 %", "not zero in"],
-                     [[name, f"{value:.3g}", "-" if low is None else f"{low:.3g} to {high:.3g}",
-                       "-" if share is None else f"{100 * share:.0f} %"] for name, value, low, high, share in rows],
-                     (1, 2, 3))
+                             f"Coefficients of the final model. {spread.words}"))
+        body = table(["column", *(["outcome"] if any(one.of for one in spread.rows) else []), "final model",
+                      "2.5 to 97.5 % of resamples", "not zero in"],
+                     [[one.name, *([one.of] if any(row.of for row in spread.rows) else []), f"{one.value:.3g}",
+                       "-" if one.low is None else f"{one.low:.3g} to {one.high:.3g}",
+                       "-" if one.share is None else f"{100 * one.share:.0f} %"] for one in spread.rows])
     words = paragraph("A column with weight predicts in this table; that shows no cause, and of two columns that say "
                       "the "
                       "same either may be chosen.")
-    return plots(parts) + (details(f"{len(rows)} coefficients", body) if rows else "") + words
-
-
-def coefficient_rows(run: Run) -> list[tuple[str, float, float | None, float | None, float | None]]:
-    """(column, final value, low and high over folds, share of folds not zero), the heaviest first; [] for trees."""
-    final = run.summary.get("coefficients") or {}
-    if not isinstance(final, dict) or not final:
-        return []
-    per_fold = [choice["coefficients"] for choice in run.choices if isinstance(choice.get("coefficients"), dict)]
-    rows = []
-    for name, value in final.items():
-        if isinstance(value, dict):
-            continue
-        seen = np.array([float(fold.get(name) or 0.0) for fold in per_fold])
-        low, high = (float(q) for q in np.quantile(seen, [0.025, 0.975])) if len(seen) > 1 else (None, None)
-        rows.append((str(name), float(value), low, high, float((seen != 0).mean()) if len(seen) else None))
-    return sorted(rows, key=lambda row: -abs(row[1]))
+    return plots(parts) + (details(f"{len(spread.rows)} coefficients", body) if spread and body else "") + words
 
 
 def sensitivity(run: Run) -> str:
@@ -262,15 +252,17 @@ def sensitivity(run: Run) -> str:
     rows = [Row("all columns (the model)", own.estimate, own.low, own.high)] if own and own.estimate is not None else []
     lines = []
     for part in run.sensitivity:
-        found = facts.as_figure(metric, part.get(metric) if isinstance(part.get(metric), dict) else part)
+        found, gap = facts.as_figure(metric, part), facts.as_figure(metric, part.get("difference"))
         if found is not None and found.estimate is not None:
             rows.append(Row(str(part.get("name")), found.estimate, found.low, found.high, BASELINE))
-        lines.append([part.get("name"), len(part.get("columns") or []), interval(found)])
+        columns = part.get("columns")
+        lines.append([part.get("name"), columns if isinstance(columns, int) else len(columns or []), interval(found),
+                      "-" if gap is None else gap.text(sign=True)])
     return ("<h3>Groups of columns left out, and alone</h3>"
             + plots([picture(figures.forest_figure(rows, facts.words_of(metric), None), "The same procedure on the "
-                                                                                        "same "
-                             "folds with a group of columns left out, or with one group only; 95 % intervals.")])
-            + table(["columns", "number", facts.words_of(metric)], lines, (1, 2)))
+                                                                                        "folds "
+                             "of the first repeat with a group of columns left out, or with one group only; 95 %.")])
+            + table(["columns", "number", facts.words_of(metric), "minus the model, paired"], lines, (1, 2, 3)))
 
 
 def groups(run: Run, found: list[Subgroup]) -> str:
@@ -291,14 +283,32 @@ def groups(run: Run, found: list[Subgroup]) -> str:
 
 
 def use(run: Run) -> str:
-    rows = []
-    for key, words in (("conformal", "Conformal"), ("similarity", "Likeness to the training cohort")):
-        found = run.summary.get(key)
-        if isinstance(found, dict):
-            rows += [[words, f"{name.replace('_', ' ')}", _short(value)] for name, value in found.items()]
-        elif found:
-            rows.append([words, "", str(found)])
-    return paragraph(_said("output", run)) + paragraph(_said("input_at_use", run)) + table(["", "", ""], rows)
+    """Conformal sets with their measured coverage, and the gate, from the final model."""
+    sets = getattr(run.final, "conformal", None)
+    gate = getattr(run.final, "similarity", None)
+    rows: list[list[Any]] = []
+    for level, one in (getattr(sets, "coverage", None) or {}).items():
+        rows.append([f"sets at {100 * (1 - float(level)):g} %: truth in the set, held out",
+                     f"{100 * one['coverage']:.0f} % ({100 * one['low']:.0f} to {100 * one['high']:.0f}), n = "
+                     f"{one['n']}"])
+        rows += [[f"  of class {name}", f"{100 * part['coverage']:.0f} % ({100 * part['low']:.0f} to "
+                  f"{100 * part['high']:.0f}), n = {part['n']}"] for name, part in one.get("by_class", {}).items()]
+        rows.append(["classes in a set, mean; sets that hold every class", f"{one['size']:.2f}; "
+                                                                           f"{100 * one['full']:.0f} %"])
+    if sets is not None and hasattr(sets, "horizon"):
+        rows += [["lower bound of the time to the event", f"up to {sets.horizon:.4g} {run.plan.time_unit}".strip()],
+                 ["patients whose time up to there is known", f"{sets.known} of {sets.n}"],
+                 ["largest weight for censoring", f"{sets.largest_weight:.2f}"], ["assumes", sets.assumption]]
+    if sets is None:
+        rows.append(["conformal sets or bounds", "none: not estimable, or not made for this kind of outcome"])
+    if gate is None:
+        rows.append(["likeness gate", "none: no input that the model uses varies enough"])
+    else:
+        rows += [["likeness gate", f"distance {gate.gate:.3g}, robust SD {gate.z_gate:.3g}, over {len(gate.names)} "
+                                   f"inputs of "
+                  f"{gate.n} rows; made so that about {100 * gate.alpha:g} % of like patients are refused"]]
+        rows += [["", note] for note in gate.notes]
+    return paragraph(_said("output", run)) + paragraph(_said("input_at_use", run)) + table(["", ""], rows)
 
 
 def versions(run: Run, hashes: dict[str, str], command: str) -> str:

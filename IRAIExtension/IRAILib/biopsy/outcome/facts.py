@@ -139,11 +139,19 @@ def kind(run: Run) -> str:
 
 
 def model_words(run: Run) -> str:
-    """The models tried, in words."""
-    what = kind(run)
-    names = [MODEL_WORDS.get(name, {}).get(what) or MODEL_WORDS.get(name, {}).get("") or name
-             for name in run.plan.models]
-    return " or ".join(names)
+    """The model in words (the first of the plan's; the others run beside it, see others_beside)."""
+    return family_words(run.plan.models[0], kind(run))
+
+
+def family_words(name: str, what: str) -> str:
+    """What a family is called for a kind of outcome."""
+    known = MODEL_WORDS.get(name, {})
+    return known.get(what) or known.get("") or name
+
+
+def others_beside(run: Run) -> list[str]:
+    """Further families of the plan that were held out on the same folds; none of them is the final model."""
+    return [name for name in run.plan.models[1:] if name in run.scores]
 
 
 def baseline_columns(run: Run) -> tuple[str, ...]:

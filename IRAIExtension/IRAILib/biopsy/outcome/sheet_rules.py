@@ -70,7 +70,7 @@ def _objective(run: Run, shown: frozenset[str]) -> Answer:
 @rule("data_file")
 def _data(run: Run, shown: frozenset[str]) -> Answer:
     name = run.summary.get("table")
-    return author(f"The run read {run.summary.get('n_rows')} rows of {run.summary.get('n_patients')} patients, "
+    return author(f"The run read {rows_read(run)[0]} rows and used those of {run.summary.get('n_patients')} patients, "
                   f"{len(run.columns)} columns" + (f", from {name}." if name else "."))
 
 
@@ -89,11 +89,17 @@ def _dropped(run: Run, shown: frozenset[str]) -> Answer:
 
 def flow_words(run: Run) -> str:
     """Rows in and rows left out with the reason, as one sentence."""
-    dropped = run.summary.get("dropped_rows") or run.summary.get("dropped") or {}
-    lost = "; ".join(f"{n} left out: {why}" for why, n in dropped.items()) if isinstance(dropped, dict) else ""
+    read, dropped = rows_read(run)
+    lost = "; ".join(f"{n} left out: {why}" for why, n in dropped.items())
     held = run.held_out.get("model")
     kept = len(held.averaged()) if held is not None and len(held) else run.summary.get("n_rows")
-    return f"{run.summary.get('n_rows')} rows read, {kept} used" + (f" ({lost})." if lost else ".")
+    return f"{read} rows read, {kept} used" + (f" ({lost})." if lost else ".")
+
+
+def rows_read(run: Run) -> tuple[int, dict[str, int]]:
+    """(rows of the table, rows left out by reason); without a record: the rows used, and nothing left out."""
+    dropped = run.summary.get("dropped_rows")
+    return int(run.summary.get("n_rows_read") or run.summary.get("n_rows") or 0), dict(dropped or {})
 
 
 @rule("preprocessing")
@@ -207,16 +213,18 @@ def _tuning(run: Run, shown: frozenset[str]) -> Answer:
 
 @rule("final_model")
 def _final(run: Run, shown: frozenset[str]) -> Answer:
-    return reported(f"The kinds tried ({', '.join(run.plan.models)}) were fixed before; settings by the inner folds; "
-                    f"the "
-                    "final model is the same procedure on all rows, never picked by its held-out figures.")
+    beside = facts.others_beside(run)
+    return reported(f"The kind ({facts.model_words(run)}) was fixed before; settings by the inner folds; the final "
+                    f"model "
+                    "is the same procedure on all rows, never picked by its held-out figures."
+                    + (f" Run beside it for comparison: {', '.join(beside)}." if beside else ""))
 
 
 @rule("no_ensemble")
 def _ensemble(run: Run, shown: frozenset[str]) -> Answer:
-    if run.plan.models == ("linear",):
+    if run.plan.models[0] == "linear":
         return reported("None: one model. Held-out predictions are averaged over repeats for figures only.")
-    return reported(f"Tree ensembles among the models tried: {', '.join(run.plan.models)}.")
+    return reported(f"The model is itself an ensemble of trees ({facts.model_words(run)}).")
 
 
 @rule("initialisation")

@@ -203,7 +203,7 @@ def _comparison(run: Run, shown: frozenset[str]) -> Answer:
 def _classical(run: Run, shown: frozenset[str]) -> Answer:
     if run.differences.get("model - baseline"):
         return reported(f"Regression on {', '.join(facts.baseline_columns(run))} on the same folds.")
-    return reported("The model is itself a penalised regression.") if run.plan.models == ("linear",) else \
+    return reported("The model is itself a penalised regression.") if run.plan.models[0] == "linear" else \
         undone("No clinical baseline; only a model that knows no column.")
 
 
@@ -243,7 +243,7 @@ def _selection(run: Run, shown: frozenset[str]) -> Answer:
         steps.append(f"correlation filter at {plan.max_correlation:g}")
     if plan.selection != "none":
         steps.append(f"{plan.selection} selection")
-    if "linear" in plan.models:
+    if plan.models[0] == "linear":
         steps.append("elastic-net penalty")
     return reported("All inside the fold: " + ", ".join(steps) + ".")
 
@@ -274,7 +274,7 @@ def _ready(run: Run, shown: frozenset[str]) -> Answer:
 
 @rule("rqs_reduction")
 def _rqs_reduction(run: Run, shown: frozenset[str]) -> Answer:
-    reduces = run.plan.max_correlation < 1 or run.plan.selection != "none" or "linear" in run.plan.models
+    reduces = run.plan.max_correlation < 1 or run.plan.selection != "none" or run.plan.models[0] == "linear"
     return reported(_selection(run, shown).evidence, 3.0) if reduces else undone("Features were not reduced.", -3.0)
 
 
