@@ -23,6 +23,7 @@ from .fusion_guide import Breach, Obstacle, ToolTip, breach, tool_estimate
 from .fusion_registration import PatientRegistration
 from .link import LinkBridge
 from .link_record import SequenceRecorder
+from .link_status import connection_text
 from .link_store import LinkSettings, connect
 from .needle_guidance import Guidance, TipHistory, guidance, plan_from_node
 
@@ -342,7 +343,7 @@ class FusionSession:
         estimate = tool_estimate(tool, self.tip(), self.clock())
         tre = None if self.registration is None else self.registration.error_at(target)
         state = FusionState(
-            connected=self.connected, link_text=self.link_text(), problem=self.problem, image=image, tool=tool,
+            connected=self.connected, link_text=connection_text(self.bridge, self.server), problem=self.problem, image=image, tool=tool,
             rows=chain_rows(links), image_age_s=self.live.age_s(), rate_hz=self.live.rate_hz(),
             calibration_problem=self.live.calibration_problem, not_compared=self.live.not_compared, estimate=estimate,
             tre_mm=tre, tre_text=self._tre_text(tre), recording=self.recorder.count if self.recorder else None)
@@ -368,18 +369,6 @@ class FusionSession:
         if live.tre_mm is None and registration.held_out:
             measured = f"TRE {registration.held_out_rms_mm:.1f} mm when it was made"
         return f"{measured}. Expected {expected} ({registration.method})"
-
-    def link_text(self) -> str:
-        """One line on the connection."""
-        bridge = self.bridge
-        if bridge is None or bridge.source is None:
-            return "Not connected"
-        status = bridge.source.status()
-        if bridge.connected and self.server is not None and self.server.finished:
-            return "Replay: at its end"
-        if bridge.connected:
-            return f"Connected to {status.peer}" if status.peer else "Connected"
-        return f"No connection{': ' + status.last_error if status.last_error else ''}"
 
     def close(self) -> None:
         """End everything that is live; the nodes stay."""

@@ -153,3 +153,15 @@ def dim_colors(scene) -> Any:
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(True)
     return node
+
+
+def connection_text(bridge, server=None) -> str:
+    """One line on a live bridge's connection. server: the replay that it listens to, if it is one."""
+    if bridge is None or bridge.source is None:
+        return "Not connected"
+    status = bridge.source.status()
+    if bridge.connected and server is not None and server.finished:
+        return "Replay: at its end"
+    if bridge.connected:
+        return f"Connected to {status.peer}" if status.peer else "Connected"
+    return f"No connection{': ' + status.last_error if status.last_error else ''}"

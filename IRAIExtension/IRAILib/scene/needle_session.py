@@ -22,7 +22,7 @@ from ..needle.stream import NeedleStream, StreamResult
 from ..needle.ultrasound.scale import PixelScale, agreed_scale, scale_from_matrix
 from .link import LinkBridge
 from .link_record import SequenceRecorder
-from .link_status import is_live
+from .link_status import connection_text, is_live
 from .link_store import LinkSettings, connect
 from .needle import NeedleView, aged, status_text
 from .needle_guidance import Guidance, TipHistory, guidance, plan_from_node
@@ -342,7 +342,7 @@ class NeedleSession:
         arrivals = [t for t in self._arrivals if now - t <= RATE_WINDOW_S]
         rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]) if len(arrivals) > 2 else 0.0
         return SessionState(
-            connected=self.connected, link_text=self.link_text(), status=status,
+            connected=self.connected, link_text=connection_text(self.bridge, self.server), status=status,
             status_text=status_text(self.view.estimate, status, age), age_s=age,
             units=estimate.units if estimate is not None else "",
             sigma=estimate.sigma if estimate is not None and fresh else None,
@@ -351,18 +351,6 @@ class NeedleSession:
             tracking=self.stream is not None, recording=self.recorder.count if self.recorder is not None else None,
             frames=self.stream.frames if self.stream is not None else 0, rate_hz=rate, stale=not fresh,
             planes_text="" if self.planes is None else self.planes.text)
-
-    def link_text(self) -> str:
-        """One line on the connection."""
-        bridge = self.bridge
-        if bridge is None or bridge.source is None:
-            return "Not connected"
-        status = bridge.source.status()
-        if bridge.connected and self.server is not None and self.server.finished:
-            return "Replay: at its end"
-        if bridge.connected:
-            return f"Connected to {status.peer}" if status.peer else "Connected"
-        return f"No connection{': ' + status.last_error if status.last_error else ''}"
 
     def _scale_text(self) -> str:
         latest = self._shown
