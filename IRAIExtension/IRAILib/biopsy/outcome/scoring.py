@@ -16,6 +16,7 @@ import numpy as np
 from .evaluate import compare
 from .evaluate.classification import class_metrics
 from .evaluate.competing import competing_metrics
+from .evaluate.curves import censoring_curve
 from .evaluate.survival import survival_metrics
 from .record import HeldOut
 
@@ -46,36 +47,68 @@ class Pairs:
             return (top / below).mean(axis=0)
 
 
-def pairs_of(held: HeldOut) -> Pairs:
-    """Pairs (worse, better) of every fold: case and non-case; earlier event and longer time; Wolbers for competing."""
+def rank_metrics(held: HeldOut) -> dict[str, Pairs]:
+    """Every figure of ranks, the deciding one first: AUC (each class against the rest), Harrell's or Wolbers' C, and
+    the AUC at each horizon (cumulative cases, dynamic controls, censoring weighted: Uno et al. 2007; for competing
+    risks a patient with another event before the horizon is a control, Blanche et al. 2013)."""
     names, patient = np.unique(held.patient, return_inverse=True)
-    contrasts = range(len(held.classes)) if held.kind == "multiclass" else range(1)
-    made = Pairs([], [], [], [], len(names), len(contrasts))
-    for repeat, number in sorted(set(zip(held.repeat.tolist(), held.fold.tolist(), strict=True))):
-        rows = np.flatnonzero((held.repeat == repeat) & (held.fold == number))
-        for kind in contrasts:
-            score, worse = _score_and_pairs(held, rows, kind)
-            worse &= patient[rows][:, None] != patient[rows][None]
-            gain = (score[:, None] > score[None]) + 0.5 * (score[:, None] == score[None])
-            made.contrast.append(kind)
-            made.patients.append(patient[rows])
-            made.pairs.append(worse.astype(float))
-            made.points.append(worse * gain)
+    made: dict[str, Pairs] = {}
+
+    def add(metric: str, contrast: int, n_contrasts: int, score: np.ndarray, weight: Callable[..., np.ndarray]) -> None:
+        here = made.setdefault(metric, Pairs([], [], [], [], len(names), n_contrasts))
+        for repeat, number in sorted(set(zip(held.repeat.tolist(), held.fold.tolist(), strict=True))):
+            rows = np.flatnonzero((held.repeat == repeat) & (held.fold == number))
+            pairs = weight(rows) * (patient[rows][:, None] != patient[rows][None])
+            gain = (score[rows][:, None] > score[rows][None]) + 0.5 * (score[rows][:, None] == score[rows][None])
+            here.contrast.append(contrast)
+            here.patients.append(patient[rows])
+            here.pairs.append(pairs)
+            here.points.append(pairs * gain)
+
+    metric = PRIMARY[held.kind]
+    if held.probability is not None:
+        wanted = [1] if held.kind == "binary" else list(range(len(held.classes)))
+        for n, kind in enumerate(wanted):
+            def against(rows: np.ndarray, kind: int = kind) -> np.ndarray:
+                return 1.0 * (held.truth[rows] == kind)[:, None] * (held.truth[rows] != kind)[None]
+            add(metric, n, len(wanted), held.probability[:, kind], against)
+            if held.kind == "multiclass":
+                add(f"auc_{held.classes[kind]}", 0, 1, held.probability[:, kind], against)
+        return made
+    assert held.risk is not None and held.horizons is not None
+    add(metric, 0, 1, held.risk, lambda rows: _earlier(held, rows))
+    chance = held.incidence if held.kind == "competing" else None if held.survival is None else 1 - held.survival
+    for n, horizon in enumerate(held.horizons):
+        if chance is not None:
+            weights = _at_horizon(held, float(horizon))
+            add(f"auc@{horizon:g}", 0, 1, chance[:, n], lambda rows, w=weights: w[0][rows][:, None] * w[1][rows][None])
     return made
 
 
-def _score_and_pairs(held: HeldOut, rows: np.ndarray, kind: int) -> tuple[np.ndarray, np.ndarray]:
-    truth = held.truth[rows]
-    if held.time is None:
-        assert held.probability is not None
-        wanted = 1 if held.kind == "binary" else kind
-        return held.probability[rows, wanted], (truth == wanted)[:, None] & (truth != wanted)[None]
-    assert held.risk is not None
-    time = held.time[rows]
+def _earlier(held: HeldOut, rows: np.ndarray) -> np.ndarray:
+    """(m, m): the event of interest came first; a competing event never counts as early."""
+    assert held.time is not None
+    time, truth = held.time[rows], held.truth[rows]
     later = (time[:, None] < time[None]) | ((time[:, None] == time[None]) & (truth == 0)[None])
     if held.kind == "competing":
         later |= (truth > 1)[None]
-    return held.risk[rows], (truth == 1)[:, None] & later & ~np.eye(len(rows), dtype=bool)
+    return 1.0 * ((truth == 1)[:, None] & later & ~np.eye(len(rows), dtype=bool))
+
+
+def _at_horizon(held: HeldOut, horizon: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (m,) of cases and of controls; the censoring curve is that of all patients, each once."""
+    assert held.time is not None
+    once = np.unique(held.row, return_index=True)[1]
+    curve = censoring_curve(held.time[once], held.truth[once] > 0)
+    inverse = 1 / np.maximum(np.asarray(curve.before(np.minimum(held.time, horizon)), float), 1e-9)
+    case = np.where((held.truth == 1) & (held.time <= horizon), inverse, 0.0)
+    control = np.where(held.time > horizon, inverse, 0.0)
+    return case, np.where((held.truth > 1) & (held.time <= horizon), inverse, control)
+
+
+def pairs_of(held: HeldOut) -> Pairs:
+    """Pairs of the deciding figure."""
+    return rank_metrics(held)[PRIMARY[held.kind]]
 
 
 def primary(held: HeldOut) -> float:
@@ -110,43 +143,56 @@ def score_all(held: Mapping[str, HeldOut], *, bootstraps: int, seed: int,
     """(scores, differences) of every held-out set; model minus each of `against`, paired by patient."""
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     differences: dict[str, dict[str, dict[str, Any]]] = {}
-    kept: dict[str, tuple[float, np.ndarray]] = {}
+    kept: dict[str, dict[str, tuple[float, np.ndarray]]] = {}
     for name, one in held.items():
-        metric, pairs = PRIMARY[one.kind], pairs_of(one)
-        weights = draws(pairs.n_patients, bootstraps, seed)
-        values = pairs.figure(weights)
-        estimate = float(pairs.figure(np.ones((1, pairs.n_patients)))[0])
-        kept[name] = (estimate, values)
-        scores[name] = {metric: interval(estimate, values, pairs.n_patients)}
+        scores[name], kept[name] = {}, {}
+        for metric, pairs in rank_metrics(one).items():
+            values = pairs.figure(draws(pairs.n_patients, bootstraps, seed))
+            estimate = float(pairs.figure(np.ones((1, pairs.n_patients)))[0])
+            kept[name][metric] = estimate, values
+            scores[name][metric] = interval(estimate, values, pairs.n_patients)
     others = min(bootstraps, SLOW_METRICS_RESAMPLES)
+    rivals = [base for base in against if base in held and "model" in held]
+    for base in rivals:
+        mine, theirs, gaps = _other_metrics(held["model"], held[base], others, seed, cancelled)
+        scores["model"] |= {key: value for key, value in mine.items() if key not in scores["model"]}
+        scores[base] |= {key: value for key, value in theirs.items() if key not in scores[base]}
+        ranks = {key: _gap(kept["model"][key], kept[base][key], held[base]) for key in kept[base]}
+        differences[f"model - {base}"] = ranks | {key: value for key, value in gaps.items() if key not in ranks}
     for name in held:
-        rival = name if name == "model" else None
-        found = _other_metrics(held[name], None, others, seed, cancelled)
-        scores[name] |= {key: value for key, value in found[0].items() if key not in scores[name]}
-        if rival is None:
-            continue
-        for base in (part for part in against if part in held):
-            metric = PRIMARY[held[name].kind]
-            gap = interval(kept[name][0] - kept[base][0], kept[name][1] - kept[base][1], held[name].n_patients)
-            good = (kept[name][1] - kept[base][1])[np.isfinite(kept[name][1] - kept[base][1])]
-            if len(good):
-                tail = min((good <= 0).sum(), (good >= 0).sum())
-                gap["p"] = float(min(1.0, 2 * (tail + 1) / (len(good) + 1)))
-            found = _other_metrics(held[name], held[base], others, seed, cancelled)
-            differences[f"{name} - {base}"] = {metric: gap} | {k: v for k, v in found[1].items() if k != metric}
+        if name not in rivals and not (name == "model" and rivals):
+            found = _other_metrics(held[name], None, others, seed, cancelled)[0]
+            scores[name] |= {key: value for key, value in found.items() if key not in scores[name]}
     return scores, differences
 
 
+def _gap(model: tuple[float, np.ndarray], base: tuple[float, np.ndarray], held: HeldOut) -> dict[str, Any]:
+    """The paired difference with its interval and p = 2 min(share <= 0, share >= 0) of the resamples."""
+    values = model[1] - base[1]
+    gap = interval(model[0] - base[0], values, held.n_patients)
+    good = values[np.isfinite(values)]
+    if len(good):
+        tail = min((good <= 0).sum(), (good >= 0).sum())
+        gap["p"] = float(min(1.0, 2 * (tail + 1) / (len(good) + 1)))
+    return gap
+
+
 def _other_metrics(model: HeldOut, base: HeldOut | None, n: int, seed: int,
-                   cancelled: Callable[[], bool] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(figures, differences) of everything else that evaluate/ gives, by repeat, patients resampled."""
+                   cancelled: Callable[[], bool] | None) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(model's figures, base's, differences) of everything else that evaluate/ gives, by repeat, patients resampled."""
     if n < 1:
-        return {}, {}
+        return {}, {}, {}
     metrics, shared, own = _metric_call(model)
     result = compare(metrics, shared, own(model), None if base is None else own(base), groups=model.patient,
                      repeats=model.repeat, n=n, seed=seed, cancelled=cancelled)
-    return ({name: value.to_dict() for name, value in result.model.items()},
-            {name: value.to_dict() for name, value in result.difference.items()})
+    mine, theirs, gaps = ({name: value.to_dict() for name, value in part.items() if not _pooled_rank(name)}
+                          for part in (result.model, result.baseline, result.difference))
+    return mine, theirs, gaps
+
+
+def _pooled_rank(name: str) -> bool:
+    """Figures of ranks that would compare patients of different fits (those that compare within a fold stay)."""
+    return name.startswith(("auc", "c_wolbers"))
 
 
 def _metric_call(held: HeldOut) -> tuple[Callable[..., Any], list[np.ndarray], Callable[[HeldOut], list[Any]]]:
