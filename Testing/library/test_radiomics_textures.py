@@ -68,7 +68,9 @@ def test_distance_zones_look_at_the_morphological_mask() -> None:
     ours = texture_features(levels, 3, families=("gldzm",), morphological=mask)
     by_hand = all_features(levels, 3, SIZE_NAMES, mask=mask)
     assert differences(ours, by_hand) == []
-    assert differences(ours, texture_features(levels, 3, families=("gldzm",))) != []
+    alone = texture_features(levels, 3, families=("gldzm",))
+    assert differences(ours, alone) != []
+    assert differences(alone, texture_features(levels, 3, families=("gldzm",), morphological=mask & ~mask)) == []
 
 
 def test_distance_is_one_at_the_edge_of_the_image() -> None:
@@ -221,6 +223,20 @@ def test_only_what_was_asked_for() -> None:
     assert list(texture_features(levels, 4, families=("glszm", "glcm"), aggregations=("2D_avg",)))[-1] == \
         "szm_zs_entr_2D"
     assert texture_features(levels, 4, families=()) == {}
+
+
+def test_it_can_be_cancelled() -> None:
+    class Enough(Exception):
+        pass
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Enough
+
+    asked: list[int] = []
+    with pytest.raises(Enough):
+        texture_features(random_levels(9, (4, 5, 6), 4, 0.9), 4, check=check)
 
 
 def test_an_empty_region_is_nan_with_its_reason() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -26,20 +26,28 @@ FLAT = 4  # in-plane directions among the thirteen, which come first
 def texture_features(levels: Array, n_levels: int, *, spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
                      families: Collection[str] = TEXTURE_FAMILIES, aggregations: Collection[str] = AGGREGATIONS,
                      morphological: Array | None = None, ngldm_alpha: float = 0.0, glcm_distance: int = 1,
-                     ngldm_distance: int = 1, weighting: str | None = None) -> dict[str, float]:
+                     ngldm_distance: int = 1, weighting: str | None = None,
+                     check: Callable[[], None] = lambda: None) -> dict[str, float]:
     """Texture features by their IBSI tag, such as "cm_joint_max_2D_avg" or "szm_sze_3D".
 
-    levels: (k, j, i) integers, 0 outside the region, 1 .. n_levels inside; n_levels: grey levels of the discretisation
-    (enters the normalised inverse differences of the co-occurrence matrix). aggregations: of AGGREGATIONS
-    ("2D_avg" by direction and slice, "2D_comb" directions merged within a slice, "2_5D_avg" slices merged within a
-    direction, "2_5D_comb" and "3D_comb" everything merged, "3D_avg" by direction), or "2D", "2_5D", "3D" for both; the
-    families without directions (zones and neighbourhoods) take the dimension alone. Averages are over the slices and
-    directions that hold anything. morphological: (k, j, i) bool, for the distance zones; None: the region itself.
-    Distances are Chebyshev, in voxels. weighting: None (IBSI's references), or the norm of the step d in mm by whose
-    exp(-d^2) co-occurrence and run length matrices are weighted before they are merged (spacing_mm in k, j, i order).
-
-    An undefined feature is nan; why_undefined(key) says why. An empty region gives nan for every name. Raises
-    InputError for levels out of range or of another shape, and for unknown names.
+    Args:
+        levels: (k, j, i) integers, 0 outside the region, 1 .. n_levels inside.
+        n_levels: of the discretisation; enters the co-occurrence matrix's normalised inverse differences.
+        spacing_mm: (k, j, i); used by `weighting` alone.
+        aggregations: of AGGREGATIONS ("2D_avg" by slice and direction, "2D_comb" directions merged in a slice,
+            "2_5D_avg" slices merged in a direction, "2_5D_comb" and "3D_comb" everything merged, "3D_avg" by
+            direction), or "2D", "2_5D", "3D" for both of a kind. Zones and neighbourhoods, which have no directions,
+            take the dimension alone. Averages are over the slices and directions that hold anything.
+        morphological: (k, j, i) bool, whose edge the distance zones look at; joined with the region itself, which
+            alone counts where None.
+        glcm_distance: voxels along each of the 13 directions.
+        ngldm_distance: Chebyshev radius of the neighbourhood; ngldm_alpha: levels that still count as alike.
+        weighting: None as in IBSI's references, or the norm of the step d in mm by whose exp(-d^2) co-occurrence and
+            run length matrices are weighted before they are merged.
+        check: called between the families, may raise CancelledError.
+    Returns: by key in IBSI's order; nan where a feature is undefined (`why_undefined` says why), and everywhere for
+    an empty region. Raises InputError for levels out of range or of another shape, and for unknown names.
+    Source: IBSI reference manual, arXiv:1612.07003v11, sections 3.6 to 3.11.
     """
     levels = _checked(levels, n_levels, morphological)
     wanted = _wanted(families, aggregations, weighting)
@@ -53,14 +61,18 @@ def texture_features(levels: Array, n_levels: int, *, spacing_mm: tuple[float, f
     dimensions = [d for d in DIMENSIONS if any(_of(place) == d for place in wanted)]
     flat_only, by_slice = "3D" not in dimensions, "2D" in dimensions
     found: dict[str, float] = {}
+    check()
     if "glcm" in families:
         cells = glcm.cooccurrence_cells(region, int(glcm_distance), flat_only, by_slice)
         found |= _directional(cells, region, wanted, "cm", _weights(spacing_mm, weighting, int(glcm_distance)))
+    check()
     if "glrlm" in families:
         cells = run_length_cells(region, flat_only, by_slice)
         found |= _directional(cells, region, wanted, "rlm", _weights(spacing_mm, weighting, 1))
+    check()
     if "glszm" in families or "gldzm" in families:
         found |= _zonal(region, dimensions, families, morphological)
+    check()
     if "ngtdm" in families or "ngldm" in families:
         found |= _neighbourly(region, dimensions, families, int(ngldm_distance), ngldm_alpha)
     return {name: found[name] for name in names}
