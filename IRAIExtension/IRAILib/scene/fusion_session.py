@@ -343,7 +343,8 @@ class FusionSession:
         estimate = tool_estimate(tool, self.tip(), self.clock())
         tre = None if self.registration is None else self.registration.error_at(target)
         state = FusionState(
-            connected=self.connected, link_text=connection_text(self.bridge, self.server), problem=self.problem, image=image, tool=tool,
+            connected=self.connected, link_text=connection_text(self.bridge, self.server),
+            problem=self.problem, image=image, tool=tool,
             rows=chain_rows(links), image_age_s=self.live.age_s(), rate_hz=self.live.rate_hz(),
             calibration_problem=self.live.calibration_problem, not_compared=self.live.not_compared, estimate=estimate,
             tre_mm=tre, tre_text=self._tre_text(tre), recording=self.recorder.count if self.recorder else None)
