@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 from ..biopsy.outcome import HeldOut, facts
 from ..biopsy.outcome.evaluate import aalen_johansen, kaplan_meier, roc_curve
@@ -20,6 +21,7 @@ from .outcome_figures import COLOURS, FOURTH, MODEL, RISK_COLOURS, Curve
 
 GRID = np.linspace(0.0, 1.0, 101)
 BAND_DRAWS = 300
+MIN_SHOWN = 5
 MIN_GROUP = 10
 """A risk group or a subgroup with fewer patients is not drawn."""
 
@@ -73,19 +75,30 @@ def _roc(held: HeldOut, code: int, name: str, colour: str, seed: int) -> Curve:
     return Curve(name, GRID, every, low, high, colour)
 
 
-def risk_groups(run: Run, n_groups: int = 3) -> list[RiskGroup]:
-    """Thirds of the held-out risk (mean over repeats) with their Kaplan-Meier or cumulative-incidence curve.
+def held_out_rank(held: HeldOut) -> np.ndarray:
+    """(n,) 0..1 rank of each row's risk within its fold, ties in the middle, mean over repeats; as held.averaged()."""
+    rank = np.zeros(len(held))
+    risk = np.asarray(held.risk, float)
+    for repeat, fold in set(zip(held.repeat.tolist(), held.fold.tolist(), strict=True)):
+        rows = np.flatnonzero((held.repeat == repeat) & (held.fold == fold))
+        rank[rows] = (rankdata(risk[rows]) - 0.5) / len(rows)
+    _, back = np.unique(held.row, return_inverse=True)
+    return np.bincount(back, rank) / np.bincount(back)
 
-    Fewer groups where there are not 10 patients in each; none without times. Cut-offs are quantiles of the held-out
-    risks themselves: they show separation, they are no cut-offs to use.
+
+def risk_groups(run: Run, n_groups: int = 3) -> list[RiskGroup]:
+    """Thirds of the held-out risk, ranked within the folds, with their Kaplan-Meier or cumulative-incidence curve.
+
+    Fewer groups where there are not 10 patients in each; none without times, or where all risks are alike. The cut-offs
+    are quantiles of the held-out ranks: they show separation, they are no cut-offs to use.
     """
     held = run.held_out["model"]
     if held.time is None or held.risk is None:
         return []
     once = held.averaged()
-    risk, times = np.asarray(once.risk, float), np.asarray(once.time, float)
+    risk, times = held_out_rank(held), np.asarray(once.time, float)
     n_groups = min(n_groups, len(once) // MIN_GROUP)
-    if n_groups < 2:
+    if n_groups < 2 or np.ptp(risk) < 1e-9:
         return []
     edges = np.unique(np.quantile(risk, np.linspace(0, 1, n_groups + 1)[1:-1]))
     place = np.searchsorted(edges, risk, side="left")
@@ -117,10 +130,16 @@ def step_curve(name: str, time: np.ndarray, label: np.ndarray, run: Run, colour:
 
 def numbers_at_risk(groups: Sequence[RiskGroup], n_times: int = 7) -> tuple[list[float], list[tuple[str, list[int]]]]:
     """Round times, and for each group how many are followed to each of them."""
-    last = max(float(group.time.max()) for group in groups)
+    last = shown_until(groups)
     step = _round_step(last / n_times)
     times = [float(value) for value in np.arange(0.0, last * 1.0001, step)]
     return times, [(group.name, [int((group.time >= time).sum()) for time in times]) for group in groups]
+
+
+def shown_until(groups: Sequence[RiskGroup]) -> float:
+    """The last time at which 5 patients are followed in all; beyond it a curve is one patient's."""
+    times = np.sort(np.concatenate([group.time for group in groups]))
+    return float(times[max(0, len(times) - MIN_SHOWN)])
 
 
 def _round_step(rough: float) -> float:

@@ -127,7 +127,7 @@ def discrimination(run: Run, found: Evidence) -> str:
         competing = held.kind == "competing"
         what = "cumulative incidence" if competing else "share free of the event"
         made.append(picture(figures.survival_figure([group.curve for group in groups], at_risk, times,
-                                                    f"time{unit}", what),
+                                                    f"time{unit}", what, curves.shown_until(groups)),
                             ("Aalen-Johansen" if competing else "Kaplan-Meier") + " curves by thirds of the held-out "
                                                                                   "risk,"
                             " 95 % band (log-log). The cut-offs are thirds of these patients, not cut-offs to use."))
@@ -163,6 +163,8 @@ def calibration(run: Run, found: Evidence) -> str:
                             "<div>" + table(["", *made], rows, tuple(range(1, len(made) + 1)))
                             + "".join(paragraph(note, "small") for note in model.notes) + "</div>"]))
     notes = "".join(paragraph(note, "small") for note in found.notes if note.startswith("Calibration"))
+    notes += paragraph("The predictions of different folds come from different fits. Where a model says little, the "
+                       "folds' different levels remain, and the slope may fall to 0 or below.", "small")
     return "".join(parts) + notes
 
 

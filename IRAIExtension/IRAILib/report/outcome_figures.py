@@ -125,8 +125,8 @@ def decision_figure(curves: Sequence[Curve], treat_all: Curve, what: str = "even
 
 
 def survival_figure(curves: Sequence[Curve], at_risk: Sequence[tuple[str, Sequence[int]]], times: Sequence[float],
-                    xlabel: str, ylabel: str = "share free of the event") -> bytes:
-    """Step curves of risk groups with the number at risk below, at `times`."""
+                    xlabel: str, ylabel: str = "share free of the event", until: float | None = None) -> bytes:
+    """Step curves of risk groups with the number at risk below, at `times`; drawn until `until`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.6, 4.2 + 0.22 * len(at_risk)), dpi=120, layout="constrained")
@@ -137,6 +137,8 @@ def survival_figure(curves: Sequence[Curve], at_risk: Sequence[tuple[str, Sequen
         axes.spines[side].set_visible(False)
     axes.set(ylim=(-0.02, 1.02), ylabel=ylabel, xlabel=xlabel)
     axes.tick_params(labelbottom=True)
+    if until is not None:
+        axes.set_xlim(-0.02 * until, 1.02 * until)
     axes.legend(fontsize=8, frameon=False)
     below.axis("off")
     below.set_ylim(-len(at_risk) - 0.2, 1.1)

@@ -102,7 +102,7 @@ def _top(report: Report) -> str:
                                                            f"{said.against if said.against != 'null' else 'no model'}"
                           ", paired", COLOUR[said.level]))
     boxes.append(card(str(run.summary.get("n_patients")), "patients; " + ", ".join(
-        f"{name}: {n}" for name, n in facts.counts(run).items())))
+        f"{facts.outcome_words(run, name)}: {n}" for name, n in facts.counts(run).items())))
     links = "".join(f'<a href="#{anchor}">{escape(words)}</a>' for anchor, words in PARTS)
     return "".join(parts) + f'<div class="headline">{"".join(boxes)}</div><nav>{links}</nav>'
 

@@ -57,7 +57,8 @@ def flow(run: Run) -> str:
             f'<div class="out"><b>{int(n)}</b> left out: {_plain(why)}</div>' for why, n in dropped.items()]
     boxes += ['<div class="arrow">&rarr;</div>', f"<div><b>{len(once)}</b> rows of <b>{held.n_patients}</b> patients "
               "used</div>", '<div class="arrow">&rarr;</div>']
-    boxes += [f"<div><b>{n}</b> {_plain(name)}</div>" for name, n in facts.counts(run).items()]
+    boxes += [f"<div><b>{n}</b> "
+              f"{_plain(facts.outcome_words(run, name))}</div>" for name, n in facts.counts(run).items()]
     seen = facts.follow_up(held)
     words = ""
     if seen:
@@ -85,7 +86,9 @@ def patients(run: Run, lines: list[Characteristic]) -> str:
         return ""
     heads = list(lines[0].cells)
     counts = facts.counts(run)
-    head = ["", "", *(f"{name} (n = {counts.get(name, sum(counts.values()))})" for name in heads), "missing"]
+    head = ["", "", *(f"{facts.outcome_words(run, name)} (n = "
+                      f"{counts.get(name, sum(counts.values()))})" for name in heads),
+            "missing"]
     body = table(head, [[line.name, line.level, *(line.cells[name] for name in heads),
                          line.missing if line.name else ""] for line in lines[:MAX_ROWS * 2]],
                  tuple(range(2, len(head))))

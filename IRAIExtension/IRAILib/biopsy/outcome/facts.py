@@ -202,7 +202,7 @@ def used(run: Run) -> list[Column]:
 
 def imaging(run: Run) -> list[Column]:
     """Used columns that come from images."""
-    return [column for column in used(run) if column.group == "imaging"]
+    return [column for column in used(run) if column.group in ("imaging", "deep")]
 
 
 def families(run: Run) -> dict[str, int]:
@@ -252,6 +252,21 @@ def counts(run: Run) -> dict[str, int]:
         return {}
     once = held.averaged()
     return {name: int((once.truth == index).sum()) for index, name in enumerate(once.classes)}
+
+
+def outcome_words(run: Run, name: str) -> str:
+    """A class as a reader understands it: "1" becomes "target = 1"."""
+    plain = name.strip().lower() in ("yes", "no", "true", "false", "y", "n") or re.fullmatch(r"-?[\d.,]+", name.strip())
+    return f"{run.plan.target} = {name}" if plain else name
+
+
+def radiomic(run: Run) -> bool:
+    """Whether a used column is a radiomic or deep feature by its name or group (a diameter read by eye is not)."""
+    if any(column.group == "deep" for column in used(run)):
+        return True
+    return any(name != "other" for name in families(run)) or any(
+        re.match(r"(original|wavelet|log[-_]sigma|gradient|lbp|square|exponential|logarithm)[-_]", column.name,
+                 re.IGNORECASE) for column in imaging(run))
 
 
 def follow_up(held: HeldOut) -> dict[str, float | None] | None:

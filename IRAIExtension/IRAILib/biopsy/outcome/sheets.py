@@ -105,9 +105,9 @@ def _fill(key: str, run: Run, shown: frozenset[str]) -> Sheet:
     blank = read_sheet(key)
     items = tuple(_item(entry, run, shown) for entry in blank["items"])
     note, score = "", None
-    if key in RADIOMICS and not facts.imaging(run):
-        note = ("No column of this table comes from images, so this is no radiomics study: items about images don't "
-                "apply" + (" and no score is given." if key != "clear" else "."))
+    if key in RADIOMICS and not facts.radiomic(run):
+        note = ("No column that the model uses is a radiomic feature by its name, so this is no radiomics study; the "
+                "sheet is filled as far as it applies" + (", and no score is given." if key != "clear" else "."))
     elif blank["scoring"] == "weights":
         score = _weights(items)
     elif blank["scoring"] == "points":
