@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
 from IRAILib.cohort.federated import Column, FederatedPlan, SiteRows
 
 LOG_ODDS = np.array([0.9, -0.7, 0.5, 0.8])

@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 from ...geometry import InputError, RefusedError
 from .masking import FixedPoint, add_masks, agree, introduction, known, new_key_pair, pair_key, to_bytes
 from .plan import FederatedPlan, SitePolicy
-from .site import read_rows, refusal, site_answer
+from .site import read_rows, refusal, site_answer, too_small
 
 log = logging.getLogger("IRAI.federated")
 STATE = "irai"
@@ -47,8 +47,11 @@ def train(message: Message, context: Context) -> Message:
 def _answer(asked: ConfigRecord, context: Context) -> dict:
     policy = SitePolicy.read(str(context.node_config["site"]))
     plan = FederatedPlan.from_dict(json.loads(str(asked["plan"])))
+    code = refusal(plan, policy)
+    if code:
+        raise _StaysOut(code)
     rows = read_rows(policy.table, plan, policy.patient)
-    code = refusal(rows, plan, policy)
+    code = too_small(rows, plan, policy)
     if code:
         raise _StaysOut(code)
     secret = _secret(policy)
@@ -66,12 +69,12 @@ def _answer(asked: ConfigRecord, context: Context) -> dict:
     number, answered = int(asked["number"]), int(state["answered"]) + 1
     if number <= int(state["number"]) or answered > policy.max_requests or state["digest"] != plan.digest:
         raise _StaysOut("request")
+    own, keys = str(state["public"]), {}
+    if plan.secure:
+        keys = _pair_keys(json.loads(str(asked["peers"])), bytes(state["private"]), own, secret, run, plan)
     elements = FixedPoint().encode(site_answer(json.loads(str(asked["request"])), rows, plan, policy))
     state["number"], state["answered"] = number, answered
-    if not plan.secure:
-        return {"sum": to_bytes(elements)}
-    keys = _pair_keys(json.loads(str(asked["peers"])), bytes(state["private"]), str(state["public"]), secret, run, plan)
-    return {"sum": to_bytes(add_masks(elements, str(state["public"]), keys, f"{run}|{number}".encode()))}
+    return {"sum": to_bytes(add_masks(elements, own, keys, f"{run}|{number}".encode()) if plan.secure else elements)}
 
 
 def _pair_keys(peers: list, private: bytes, own: str, secret: bytes, run: str, plan: FederatedPlan) -> dict[str, bytes]:

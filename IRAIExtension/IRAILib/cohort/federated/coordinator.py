@@ -16,7 +16,7 @@ from .models import Newton, n_statistics
 from .network import first_weights, n_weights
 from .plan import FederatedPlan, SitePolicy
 from .result import FederatedResult, TrainedModel
-from .site import REFUSALS, SiteRows, refusal, site_answer
+from .site import REFUSALS, SiteRows, refusal, site_answer, too_small
 
 
 class Coordinator:
@@ -139,7 +139,7 @@ def train_in_process(plan: FederatedPlan, sites: Sequence[SiteRows],
     """
     limits = policy or SitePolicy("", "", (), min_events=1, min_rows=1)
     for rows in sites:
-        code = refusal(rows, plan, policy) if policy else ""
+        code = refusal(plan, policy) or too_small(rows, plan, policy) if policy else ""
         if code:
             raise RefusedError(f"federated: a site stays out: {REFUSALS[code]}")
     coordinator, numbers = Coordinator(plan), FixedPoint()

@@ -79,11 +79,8 @@ def read_rows(path: str | Path, plan: FederatedPlan, patient: str = "") -> SiteR
     return rows.take(np.flatnonzero(rows.has_target | rows.has_follow_up))
 
 
-def refusal(rows: SiteRows, plan: FederatedPlan, policy: SitePolicy) -> str:
-    """Why this site stays out, as a code that may leave the site; empty when it takes part.
-
-    The codes say which rule stops it, never a count.
-    """
+def refusal(plan: FederatedPlan, policy: SitePolicy) -> str:
+    """Why this site stays out before it opens its table, as a code that may leave the site; empty when it doesn't."""
     used = {column.name for column in plan.columns} | ({plan.target, plan.time, plan.event} - {""})
     if used - set(policy.columns):
         return "columns"
@@ -93,6 +90,11 @@ def refusal(rows: SiteRows, plan: FederatedPlan, policy: SitePolicy) -> str:
         return "unmasked"
     if plan.n_sites < policy.min_sites:
         return "sites"
+    return ""
+
+
+def too_small(rows: SiteRows, plan: FederatedPlan, policy: SitePolicy) -> str:
+    """Why this site's rows keep it out, as a code that may leave the site and says no count; empty when they don't."""
     for wanted, chosen, outcome in (({"logistic", "network"}, rows.has_target, rows.y),
                                     ({"cox"}, rows.has_follow_up, rows.event)):
         if wanted & set(plan.models):
