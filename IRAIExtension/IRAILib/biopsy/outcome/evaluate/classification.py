@@ -106,7 +106,8 @@ def choose_threshold(truth: Any, probability: Any, rule: str = "youden", *, at_l
 
     rule: "youden" (largest sensitivity + specificity), "sensitivity" or "specificity" (the other one largest with this
     one `at_least`). A row is called positive at or above the threshold; the middle between two neighbouring scores is
-    given. Raises: NotEstimableError with one class only, InputError on an unknown rule.
+    given; of equally good ones the highest.
+    Raises: NotEstimableError with one class only, InputError on an unknown rule.
     """
     false, true, thresholds = roc_curve(truth, probability)
     if rule == "youden":

@@ -8,7 +8,7 @@ values); Royston and Parmar 2013 (restricted mean).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from .checks import NotEstimableError, follow_up, numbers
 class StepCurve:
     """Right-continuous steps: `values[k]` holds from `times[k]` until the next; `start` before the first.
 
-    times, values, variance (k,); last: longest follow-up of all; closed: the curve is known past `last` too (a survival
+    times, values, variance (k,); last: longest follow-up of all; closed: nothing is unknown past `last` (a survival
     curve that reached 0).
     """
 
@@ -66,7 +66,9 @@ def censoring_curve(time: Any, event: Any) -> StepCurve:
     Weights are 1 / G.before(time of an event) and 1 / G.at(horizon) for who is followed beyond it.
     """
     time, event = follow_up(time, event)
-    return _product_limit(time, ~event, event)
+    curve = _product_limit(time, ~event, event)
+    # when the longest follow-up ended in an event, nobody is left whose weight past it would be unknown
+    return replace(curve, closed=not (~event[time == curve.last]).any())
 
 
 def _product_limit(time: np.ndarray, event: np.ndarray, first: np.ndarray) -> StepCurve:

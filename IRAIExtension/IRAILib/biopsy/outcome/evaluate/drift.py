@@ -196,7 +196,8 @@ def _shuffles() -> Any:
 def _start(name: str, before: Mapping[str, Any], n: int, m: int, test: str, least: int) -> dict[str, Any]:
     total = before["n"] + before["missing"]
     out: dict[str, Any] = {
-        "name": name, "n": n, "psi": None, "psi_expected": None, "psi_limit": None, "bins": 0, "test": test, "statistic": None, "p": None, "missing_before": before["missing"] / max(total, 1),
+        "name": name, "n": n, "psi": None, "psi_expected": None, "psi_limit": None, "bins": 0, "test": test,
+        "statistic": None, "p": None, "missing_before": before["missing"] / max(total, 1),
         "missing_now": (m - n) / max(m, 1), "p_missing": None, "note": ""}
     if min(total, m) >= least and (before["missing"] or m > n):
         result: Any = fisher_exact([[before["missing"], before["n"]], [m - n, n]])
