@@ -173,8 +173,10 @@ def _pair(option: str, word: str) -> tuple[str, str]:
 def _say(found: dict[str, Any], warnings: list[str], out: Path) -> None:
     for warning in warnings:
         print(f"note: {warning}")
+    named: dict[tuple[str, str], list[str]] = {}
     for leak in found.get("leaks", []):
-        if leak["action"] in ("dropped", "kept"):
-            print(f"leak: {leak['column']} {leak['action']}: {leak['kind']}; {leak['evidence']}")
+        named.setdefault((leak["action"], leak["kind"]), []).append(leak["column"])
+    for (action, kind), columns in named.items():
+        print(f"leak {action} ({kind}): {', '.join(columns)}")
     print(found["verdict"])
     print(f"{out}: model.json, report.html, metrics.json, card.md, sheets.csv")

@@ -49,6 +49,8 @@ def train_and_write(table: str, plan: Mapping[str, Any], folder: str, *, command
     run = train(data, asked, progress=lambda share, text: tell(0.02 + (TRAIN_SHARE - 0.02) * share, text),
                 cancelled=cancelled)
     score_within_folds(run)
+    if run.final is not None:
+        run.final.summary |= {"scores": run.scores["model"], "baseline_scores": run.scores.get("baseline", {})}
     run.summary |= flow(run, data)
     run.summary.setdefault("table", Path(table).name)
     if Path(table).is_file():
