@@ -21,10 +21,10 @@ from .settings import Settings
 METHODS = ("mixture", "kmeans")
 CRITERIA = ("bic", "silhouette")
 SMALLEST, LARGEST = 2, 6
-MOST_VOXELS_FITTED = 4000
+MOST_VOXELS_FITTED = 2500
 """Of one patient; picked at random by the seed. Neighbouring voxels repeat each other, so more would only make a
 criterion that counts voxels (BIC) overrate small differences."""
-MOST_VOXELS_SILHOUETTE = 1500
+MOST_VOXELS_SILHOUETTE = 1000
 FEWEST_VOXELS = 30
 AXES_FACES = 2.0 / 3.0
 """Crofton's formula with three axes: area of a surface from the voxel faces that it crosses."""
@@ -214,6 +214,8 @@ def fit_habitats(cases: Sequence[tuple[Volume | Sequence[Volume], Mask]], *, n: 
         fit = _fit(x, count, method, criterion, seed)
         if fit is not None and fit[1][3] >= smallest_share:
             tried[count] = fit
+        if _is_past_its_best([score for score, _ in tried.values()], criterion):
+            break
     if not tried:
         raise RefusedError(f"habitats: every division leaves a part below {smallest_share:.0%} of the lesion; it may "
                            "be uniform. Lower smallest_share, or don't divide it")
@@ -223,6 +225,12 @@ def fit_habitats(cases: Sequence[tuple[Volume | Sequence[Volume], Mask]], *, n: 
     model = HabitatModel(method, offset, scale, means, covariances, weights, criterion,
                          {count: float(score) for count, (score, _) in tried.items()}, len(cases), tuple(warnings))
     return _reordered(model, np.argsort(means[:, 0], kind="stable"))
+
+
+def _is_past_its_best(scores: list[float], criterion: str) -> bool:
+    """Whether the last two numbers of habitats tried were both worse than the one before them."""
+    sign = 1 if criterion == "bic" else -1
+    return len(scores) > 2 and sign * scores[-1] > sign * scores[-3] and sign * scores[-2] > sign * scores[-3]
 
 
 def _check_settings(n: int | None, method: str, criterion: str | None, smallest_share: float, smooth_mm: float) -> str:
@@ -279,27 +287,29 @@ def _fit(x: np.ndarray, count: int, method: str, criterion: str, seed: int) -> t
         from sklearn.cluster import KMeans
         from sklearn.metrics import silhouette_score
         from sklearn.mixture import GaussianMixture
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise MissingPackageError("habitats need scikit-learn; install it with: pip install scikit-learn") from None
     channels = x.shape[1]
     if len(np.unique(x, axis=0)) < count:
         return None
-    if method == "mixture":
-        fit = GaussianMixture(count, covariance_type="full", n_init=3, reg_covar=1e-4, random_state=seed).fit(x)
-        labels = np.asarray(fit.predict(x))
-        means, covariances, weights = fit.means_, fit.covariances_, fit.weights_
-        score = float(fit.bic(x)) if criterion == "bic" else None
-    else:
-        near = KMeans(count, n_init=5, random_state=seed).fit(x)  # type: ignore[arg-type]
-        labels, means = np.asarray(near.labels_), near.cluster_centers_
-        weights = np.bincount(labels, minlength=count) / len(x)
-        covariances = np.repeat(np.eye(channels)[None], count, axis=0)
-        score = None
-    sizes = np.bincount(labels, minlength=count)
-    if sizes.min() == 0:
-        return None
-    if score is None:
-        score = silhouette_score(x, labels, sample_size=min(len(x), MOST_VOXELS_SILHOUETTE), random_state=seed)
+    score = None
+    with threadpool_limits(1):  # small work: threads that wait for each other cost more than they bring
+        if method == "mixture":
+            fit = GaussianMixture(count, covariance_type="full", n_init=2, reg_covar=1e-4, random_state=seed).fit(x)
+            labels = np.asarray(fit.predict(x))
+            means, covariances, weights = fit.means_, fit.covariances_, fit.weights_
+            score = float(fit.bic(x)) if criterion == "bic" else None
+        else:
+            near = KMeans(count, n_init=5, random_state=seed).fit(x)  # type: ignore[arg-type]
+            labels, means = np.asarray(near.labels_), near.cluster_centers_
+            weights = np.bincount(labels, minlength=count) / len(x)
+            covariances = np.repeat(np.eye(channels)[None], count, axis=0)
+        sizes = np.bincount(labels, minlength=count)
+        if sizes.min() == 0:
+            return None
+        if score is None:
+            score = silhouette_score(x, labels, sample_size=min(len(x), MOST_VOXELS_SILHOUETTE), random_state=seed)
     return float(score), (np.asarray(means), np.asarray(covariances), np.asarray(weights), float(sizes.min() / len(x)))
 
 

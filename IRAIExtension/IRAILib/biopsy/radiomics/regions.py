@@ -56,6 +56,8 @@ def shell(mask: Mask, outer_mm: float, inner_mm: float = 0.0, within: Mask | Non
     if intensity_range is not None and image is None:
         raise InputError("shell: an intensity range needs the image")
     name = shell_name(outer_mm, inner_mm)
+    if mask.array.all():
+        raise EmptyMaskError(f"{name}: {mask.name or 'the mask'} fills the whole image, so it has no surface in it")
     distance, warnings = surface_distance_mm(mask, (inner_mm, outer_mm))
     chosen = (distance > inner_mm) & (distance <= outer_mm)
     if inner_mm >= 0:
@@ -70,6 +72,8 @@ def shell(mask: Mask, outer_mm: float, inner_mm: float = 0.0, within: Mask | Non
     chosen = _clipped(chosen, name, within, exclude, image, intensity_range)
     if outer_mm > 0 and _reaches_edge(mask, outer_mm):
         warnings.append(f"{name} is cut off at the image's edge")
+    if inner_mm < 0 and mask.touches_border():
+        warnings.append(f"{mask.name or 'the lesion'} reaches the image's edge, which counts as its surface")
     share = float(np.count_nonzero(chosen)) / before
     metadata = {"warnings": tuple(warnings), "kept_share": share,
                 "volume_ml_before_clipping": before * mask.grid.voxel_volume_ml, "validated_on": VALIDATED_ON}
