@@ -25,8 +25,9 @@ from .checks import NotEstimableError, follow_up, numbers, plain, probabilities
 from .conformal import ALPHAS, ORIGINS, _alphas, patient_weights
 from .curves import censoring_curve
 
-LEAST_UNCENSORED = 0.2
-"""The default horizon is the longest time at which at least this share is still uncensored: caps weights at 5."""
+LEAST_UNCENSORED = 0.5
+"""The default horizon is the longest time at which at least this share is still uncensored: caps weights at 2, so that
+the new patient's own weight leaves room for a bound in small cohorts."""
 ASSUMPTION = "censoring doesn't depend on the covariates or the time; new patients are like the calibration patients"
 
 
