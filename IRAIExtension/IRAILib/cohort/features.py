@@ -79,38 +79,33 @@ def tidy(sets: Mapping[str, Any]) -> dict[str, Any]:
             values[prefix + key] = value
             about[prefix + key] = {**document["definitions"][key], "region": prefix.rstrip("_") or "mask",
                                    "settings_hash": document["settings_hash"], "validated_on": document["validated_on"]}
-        notes += [f"{prefix}{text}" for text in document["warnings"]]
+        where = f"{prefix.rstrip('_')}: " if prefix else ""
+        notes += [f"{where}{text}" for text in document["warnings"]]
         if document["undefined"]:
-            notes.append(f"{prefix}{len(document['undefined'])} features are not defined for this region")
+            notes.append(f"{where}{len(document['undefined'])} features are not defined for this region")
     return {"values": values, "about": about, "notes": notes}
 
 
 def outcome_features(case: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Lesion, shell, ablation-zone features and scores of one case; see `tasks.work`."""
+    """Lesion, shell, ablation-zone features and scores of one case; see `tasks.work`.
+
+    A region that holds no voxel gives no columns, and a note: an empty cell says that it wasn't there.
+    """
     from ..biopsy.radiomics import Settings, extract
-    from ..biopsy.radiomics.regions import ablation_regions, shell
 
     radiomics = Settings.from_dict(settings["radiomics"])
     image, mask = read_pair(case)
-    organ, zone = read_role(case, "organ", image), read_role(case, "ablation", image)
-    regions: dict[str, Mask] = {}
-    notes: list[str] = []
-    if settings["shell_mm"] is not None:
-        inner, outer = settings["shell_mm"]
-        name = f"shell_{inner:g}_{outer:g}mm__"
-        try:
-            regions[name] = shell(mask, outer, inner, within=organ, exclude=zone)
-        except InputError as error:
-            notes.append(f"{name}: {error}")
-    if zone is not None:
-        regions.update({f"{name}__": part for name, part in _parts(ablation_regions(mask, zone, settings["rim_mm"]))})
+    regions, notes, extra = _regions(case, settings, image, mask)
     sets = {"": extract(image, mask, radiomics)}
     for name, region in regions.items():
-        if not region.array.any():
-            notes.append(f"{name}: holds no voxel")
-            continue
-        sets[name] = extract(image, region, radiomics)
+        try:
+            sets[f"{name}__"] = extract(image, region, radiomics)
+        except EmptyMaskError as error:
+            notes.append(f"{name}: {' '.join(str(error).split())}")
     row = tidy(sets)
+    row["values"].update(extra)
+    row["about"].update({name: {"name": name.replace("_", " "), "family": "ablation zone",
+                                "unit": "ml" if name.endswith("_ml") else "1"} for name in extra})
     for name in settings["scores"]:
         value, said = score_of(name, case["columns"])
         row["values"][f"score_{name}"] = value
@@ -119,10 +114,29 @@ def outcome_features(case: dict[str, Any], settings: dict[str, Any]) -> dict[str
     return {**row, "notes": [*row["notes"], *notes]}
 
 
-def _parts(regions: Any) -> list[tuple[str, Mask]]:
-    """Names and masks, whatever they are packed in."""
-    items = regions.items() if isinstance(regions, Mapping) else vars(regions).items()
-    return [(name, mask) for name, mask in items if isinstance(mask, Mask)]
+def _regions(case: dict[str, Any], settings: dict[str, Any], image: Volume, mask: Mask
+             ) -> tuple[dict[str, Mask], list[str], dict[str, float]]:
+    """(shell and parts of the ablation zone by name, notes, the zone's volumes and coverage)."""
+    from ..biopsy.radiomics.regions import ablation_regions, shell, shell_name
+
+    organ, zone = read_role(case, "organ", image), read_role(case, "ablation", image)
+    regions: dict[str, Mask] = {}
+    notes: list[str] = []
+    extra: dict[str, float] = {}
+    if settings["shell_mm"] is not None:
+        inner, outer = settings["shell_mm"]
+        name = shell_name(outer, inner)
+        try:
+            regions[name] = shell(mask, outer, inner, within=organ, exclude=zone)
+            notes += regions[name].metadata["warnings"]
+        except EmptyMaskError as error:
+            notes.append(" ".join(str(error).split()))
+    if zone is not None:
+        parts = ablation_regions(mask, zone, settings["rim_mm"], within=organ)
+        regions.update(parts.masks)
+        notes += parts.warnings
+        extra = {f"{name}_ml": volume for name, volume in parts.volumes_ml.items()} | {"coverage": parts.coverage}
+    return regions, notes, extra
 
 
 def score_of(name: str, columns: Mapping[str, str]) -> tuple[float | str | None, list[str]]:

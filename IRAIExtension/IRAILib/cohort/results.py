@@ -110,7 +110,8 @@ class Store:
         _write_json(self.folder / "columns.json", about)
         with replacing(self.folder / "errors.csv") as temporary, \
                 temporary.open("w", newline="", encoding="utf-8") as file:
-            writer: csv.DictWriter[str] = csv.DictWriter(file, ERROR_COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer: csv.DictWriter[str] = csv.DictWriter(file, ERROR_COLUMNS, extrasaction="ignore",
+                                                              lineterminator="\n")
             writer.writeheader()
             writer.writerows(record for record in self.records(cases) if record["status"] != "done")
         return counts
