@@ -19,8 +19,8 @@ def local_intensity(region: Region, *, check: Callable[[], None] = lambda: None)
 
     Args:
         region: with `PEAK_RADIUS_MM` of image around the mask.
-        check: called between slices; may raise CancelledError.
-    The work is sums along rows, a few passes over the box for each row of the sphere; the memory is three boxes.
+        check: called between transforms; may raise CancelledError.
+    The means come from Fourier transforms: three of the box, whatever the voxels' size.
     """
     mean = sphere_means(region.image, region.spacing_mm, check)[region.intensity]
     values = region.image[region.intensity]
@@ -30,37 +30,28 @@ def local_intensity(region: Region, *, check: Callable[[], None] = lambda: None)
 def sphere_means(image: np.ndarray, spacing_mm: tuple[float, float, float],
                  check: Callable[[], None] = lambda: None) -> np.ndarray:
     """(k, j, i) mean of the voxels within `PEAK_RADIUS_MM` of each voxel."""
-    nk, nj, ni = image.shape
-    rows = _rows(spacing_mm, image.shape)
+    from scipy.fft import irfftn, next_fast_len, rfftn
+
     middle = float(image.mean())
-    sums = np.zeros((nk, nj, ni + 1))
-    np.cumsum(image - middle, axis=2, out=sums[:, :, 1:])
-    total, count = np.zeros(image.shape), np.zeros(image.shape)
-    columns = np.arange(ni)
-    for dk, dj, half in rows:
+    ball = _ball(spacing_mm, image.shape)
+    size = [next_fast_len(n + b // 2, real=True) or n + b // 2 for n, b in zip(image.shape, ball.shape, strict=True)]
+    shifted = np.zeros(size)
+    shifted[:ball.shape[0], :ball.shape[1], :ball.shape[2]] = ball
+    spectrum = np.asarray(rfftn(np.roll(shifted, [-(b // 2) for b in ball.shape], (0, 1, 2))))
+    inside = tuple(slice(n) for n in image.shape)
+    sums = []
+    for values in (image - middle, np.ones(image.shape)):
         check()
-        to_k, from_k = _shifted(nk, dk)
-        to_j, from_j = _shifted(nj, dj)
-        low, high = np.maximum(columns - half, 0), np.minimum(columns + half + 1, ni)
-        line = sums[from_k, from_j]
-        total[to_k, to_j] += line[:, :, high] - line[:, :, low]
-        count[to_k, to_j] += (high - low).astype(np.float64)
-    return total / count + middle
+        sums.append(np.asarray(irfftn(np.asarray(rfftn(values, size)) * spectrum, size))[inside])
+    return sums[0] / np.rint(sums[1]) + middle
 
 
-def _rows(spacing_mm: tuple[float, float, float], shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """(dk, dj, half length along i) of the sphere's rows."""
+def _ball(spacing_mm: tuple[float, float, float], shape: tuple[int, ...]) -> np.ndarray:
+    """(2a + 1, 2b + 1, 2c + 1) 1 where a voxel's centre lies in the sphere around the middle one, else 0."""
     radius = PEAK_RADIUS_MM * (1.0 + 1e-9)
-    reach = [min(math.floor(radius / s), n - 1) for s, n in zip(spacing_mm, shape, strict=True)]
-    rows = []
-    for dk in range(-reach[0], reach[0] + 1):
-        for dj in range(-reach[1], reach[1] + 1):
-            left = radius**2 - (dk * spacing_mm[0]) ** 2 - (dj * spacing_mm[1]) ** 2
-            if left >= 0.0:
-                rows.append((dk, dj, math.floor(math.sqrt(left) / spacing_mm[2])))
-    return rows
-
-
-def _shifted(n: int, by: int) -> tuple[slice, slice]:
-    """Where a shifted axis goes to and comes from."""
-    return slice(max(0, -by), n - max(0, by)), slice(max(0, by), n + min(0, by))
+    square = np.zeros(())
+    for axis, (spacing, n) in enumerate(zip(spacing_mm, shape, strict=True)):
+        reach = min(math.floor(radius / spacing), n - 1)
+        line = (np.arange(-reach, reach + 1) * spacing) ** 2
+        square = square + line.reshape([-1 if a == axis else 1 for a in range(3)])
+    return (square <= radius**2).astype(np.float64)

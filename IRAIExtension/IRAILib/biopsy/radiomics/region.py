@@ -23,6 +23,8 @@ PEAK_RADIUS_MM = (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0) * 10.0
 _SHEAR = 1e-3
 _ANISOTROPY = 1.5
 _MOST_PARTS_NAMED = 5
+_LARGEST = 1e60
+"""Intensities beyond can't be raised to the fourth power; no scanner makes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,9 @@ def prepare(image: Volume, mask: Mask, settings: Settings, *, reach: tuple[int, 
     _check_size(axes, windows, settings, image)
     values = _finite(image, inside, windows, axes, settings, warnings)
     grid_box = interpolate(values, axes, windows, settings.interpolation)
+    if np.abs(grid_box).max() > _LARGEST:
+        raise InputError(f"{image.name or 'image'}: intensities up to {np.abs(grid_box).max():.3g} can't be measured; "
+                         "check the image's scaling")
     if settings.round_intensity:
         grid_box = np.rint(grid_box)
     morphological = interpolate(inside, axes, windows, settings.mask_interpolation) >= settings.mask_threshold - 1e-9

@@ -32,18 +32,19 @@ def moments(x: np.ndarray) -> dict[str, float | str]:
     mean = float(x.mean())
     centred = x - mean
     variance = float(centred @ centred / x.size)
-    flat = x.min() == x.max()
+    flat = x.min() == x.max() or variance == 0.0
     if flat:
         mean, variance = float(x[0]), 0.0
         centred = np.zeros_like(x)
+    z = centred / np.sqrt(variance or 1.0)
     p10, p25, median, p75, p90 = (float(p) for p in np.percentile(x, (10, 25, 50, 75, 90)))
     robust = x[(x >= p10) & (x <= p90)]
     out: dict[str, float | str] = {
         "mean": mean, "var": variance, "median": median, "p10": p10, "p90": p90, "iqr": p75 - p25,
         "mad": float(np.abs(centred).mean()), "medad": float(np.abs(x - median).mean()),
         "rmad": float(np.abs(robust - robust.mean()).mean()) if robust.size else "no voxel between the percentiles",
-        "skew": FLAT if flat else float((centred**3).mean() / variance**1.5),
-        "kurt": FLAT if flat else float((centred**4).mean() / variance**2 - 3.0),
+        "skew": FLAT if flat else float((z**3).mean()),
+        "kurt": FLAT if flat else float((z**4).mean()) - 3.0,
     }
     scale = float(np.abs(x).max())
     out["cov"] = "the mean is zero" if abs(mean) <= _ROUNDING * scale else float(np.sqrt(variance) / mean)
