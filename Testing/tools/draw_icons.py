@@ -112,9 +112,24 @@ def fusion_nav(canvas: Canvas) -> None:
     canvas.paint(canvas.line(0.92, 0.15, 0.78, 0.29, 0.075), WHITE)
 
 
+def virtual_biopsy(canvas: Canvas) -> None:
+    """A lesion in an organ, its habitats, and where it lies between low and high among others."""
+    square = canvas.rounded_square(0.14)
+    canvas.paint(square, NIGHT)
+    canvas.paint(square & (canvas.ellipse(0.42, 0.40, 0.46, 0.34, -14) < 1), LIVER)
+    lesion = canvas.ellipse(0.42, 0.40, 0.235, 0.215, 20)
+    canvas.paint(lesion < 1.0, ZONE)
+    canvas.paint(lesion < 0.72, (206, 120, 66))
+    canvas.paint(canvas.ellipse(0.44, 0.42, 0.10, 0.085, 20) < 1, TUMOR)
+    canvas.paint(canvas.line(0.14, 0.84, 0.86, 0.84, 0.05), (92, 112, 140))
+    canvas.paint(canvas.line(0.34, 0.84, 0.70, 0.84, 0.05), BLUE)
+    canvas.paint(canvas.line(0.62, 0.755, 0.62, 0.925, 0.035), WHITE)
+
+
 def main() -> None:
     for folder, draw in (("AblationMargin", ablation_margin), ("IRAIExtension", home),
-                         ("NeedleTracking", needle_tracking), ("FusionNav", fusion_nav)):
+                         ("NeedleTracking", needle_tracking), ("FusionNav", fusion_nav),
+                         ("VirtualBiopsy", virtual_biopsy)):
         canvas = Canvas()
         draw(canvas)
         canvas.save(ROOT / folder / "Resources" / "Icons" / f"{folder}.png")

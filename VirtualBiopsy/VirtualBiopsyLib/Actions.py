@@ -11,13 +11,11 @@ class VirtualBiopsyActions(ModelActions):
 
     def trySample(self, parameters, progress=None, cancelled=None, patients=None):
         """Put the sample into the scene, write the table of other painted patients, choose both. Returns the truth."""
-        from IRAILib.jobs import run_job
         from IRAILib.scene import biopsy_sample
         from IRAILib.scene.biopsy_features import settings_for
 
-        kwargs = {"folder": biopsy_sample.sample_folder(), "settings": settings_for("ct"),
-                  "patients": patients or biopsy_sample.PATIENTS}
-        table = run_job("IRAILib.scene.biopsy_sample:make_cohort", kwargs, progress=progress, cancelled=cancelled)
+        table = biopsy_sample.sample_cohort(settings_for("ct"), patients or biopsy_sample.PATIENTS, progress=progress,
+                                            cancelled=cancelled)
         case, painted = biopsy_sample.load_sample()
         rememberCase(parameters, case)
         parameters.preset = "ct"

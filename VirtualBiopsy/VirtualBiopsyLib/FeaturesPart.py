@@ -9,6 +9,7 @@ from .Presenters import cohortText, featureRows, featuresView, stabilityText
 from .Runs import Run
 
 LIST_HEIGHT = 230
+COLUMN_WIDTHS = (150, 96, 58)
 UNSTABLE = "#b35900"
 
 
@@ -79,7 +80,7 @@ class FeaturesPart:
             return
         self._shown = key
         table = self.ui.featureTable
-        header = [_("Feature"), _("Value"), _("Varies"), _("Percentile (of)")]
+        header = [_("Feature"), _("Value"), _("Varies"), _("Percentile")]
         table.setColumnCount(len(header))
         table.setHorizontalHeaderLabels(header)
         table.setRowCount(len(rows))
@@ -92,9 +93,9 @@ class FeaturesPart:
                 if unstable[row]:
                     item.setForeground(qt.QBrush(qt.QColor(UNSTABLE)))
                 table.setItem(row, column, item)
-        sections = table.horizontalHeader()
-        sections.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        sections.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.horizontalHeader().setStretchLastSection(True)
+        for column, width in enumerate(COLUMN_WIDTHS):
+            table.setColumnWidth(column, width)
 
     def onPreset(self, index):
         if not self._updating and self.owner.parameters is not None:

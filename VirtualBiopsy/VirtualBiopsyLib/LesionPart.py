@@ -22,6 +22,7 @@ class LesionPart:
             place.placeButton().show()
             selector.connect("currentNodeChanged(vtkMRMLNode*)", place.setCurrentNode)
         self.ui.sampleButton.connect("clicked(bool)", self.onSample)
+        self.ui.sampleCancelButton.connect("clicked(bool)", lambda *_args: self.sampleRun.cancel())
         self.ui.segmentButton.connect("clicked(bool)", self.onSegment)
         self.ui.editorButton.connect("clicked(bool)", self.onEditor)
         self.ui.measureButton.connect("clicked(bool)", self.onMeasure)
@@ -51,6 +52,7 @@ class LesionPart:
         for button in (ui.measureButton, ui.shellButton, ui.habitatsButton):
             button.setEnabled(view.ready and idle)
         self.owner.reveal(ui.regionsCancelButton, self.regionsRun.running)
+        self.owner.reveal(ui.sampleCancelButton, self.sampleRun.running)
         self.owner.say(ui.clicksNeedsLabel, clicks.needs)
         rows = size_rows(read_record(parameters.size))
         self.owner.reveal(ui.lesionTable, bool(rows))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
-from .Parameters import FILE, caseFrom, pathOf, regionOf, segmentOf
+from .Parameters import FILE, caseFrom, pathOf, regionOf, segmentOf, typedValues
 
 GOOD, WARN, BAD, NOTHING = "good", "warn", "bad", "nothing"
 _LINE = "padding: 4px; border-radius: 3px; font-weight: bold; "
@@ -217,8 +217,12 @@ def modelView(parameters, model, wrong):
          _("This model needs image features: extract them in step 2."))])
     document = read_record(parameters.prediction)
     other = bool(document) and model is not None and document.get("model_sha256") != model.sha256
+    typed = typedValues(parameters.modelValues)
+    retyped = bool(document) and model is not None and any(
+        (typed.get(one.name) or None) != (document.get("typed") or {}).get(one.name) for one in model.asked)
     stale = staleText(parameters.prediction) or (
-        _("The prediction shown is another model's: press Predict.") if other else "")
+        _("The prediction shown is another model's: press Predict.") if other else
+        _("The values were changed: press Predict.") if retyped else "")
     gave = "\n".join(filter(None, [
         _("Validated on: {on}").format(on=document["validated_on"]) if document.get("validated_on") else "",
         *(document.get("warnings") or [])]))

@@ -49,7 +49,7 @@ class ScoresPart:
         style = BAD if stale else WARN if document.get("warnings") else GOOD
         self.ui.scoreResultLabel.setStyleSheet(LINE_STYLES[style])
         rows = [(row[0], f"{row[1]} {row[2]}".strip() + (f" ({row[3]})" if row[3] else ""))
-                for row in score_rows(document)[1:]] if document else []
+                for row in score_rows(document)[1:-1]] if document else []
         self.owner.reveal(self.ui.scoreTable, bool(rows))
         if rows != self._rows:
             self._rows = rows

@@ -9,6 +9,8 @@ from .Presenters import GOOD, LINE_STYLES, WARN, trainView, trainWords
 from .Runs import Run
 
 REPORT = "report.html"
+MOST_ROWS = 6
+"""The table node and the report hold them all."""
 
 
 class TrainPart:
@@ -51,7 +53,7 @@ class TrainPart:
         ui.useModelButton.setEnabled(folder is not None and (folder / "model.json").is_file())
         self.owner.say(ui.trainVerdictLabel, trainWords(document))
         ui.trainVerdictLabel.setStyleSheet(LINE_STYLES[WARN if not document.get("better") else GOOD])
-        rows = [tuple(row) for row in document.get("rows") or []]
+        rows = [tuple(row) for row in (document.get("rows") or [])[:MOST_ROWS]]
         self.owner.reveal(ui.trainTableWidget, bool(rows))
         fillTable(ui.trainTableWidget, [_("Held out"), _("Model"), _("Baseline"), _("Difference")], rows)
         self.owner.say(ui.trainNeedsLabel, self.problem or view.needs)

@@ -109,7 +109,7 @@ def _add_features(board: Board, documents: dict[str, Any], said: dict[str, tuple
         text = "not defined" if value is None else f"{value:.4g}{unit}"
         spread = (marks.get("cv_percent") or {}).get(name)
         note = ("unstable: " + marks["unstable"][name] if name in (marks.get("unstable") or {})
-                else f"varies by {spread:.1f} % under small changes" if spread is not None else "")
+                else f"varies by {spread:.1f} %" if spread is not None else "")
         label = known["name"] + (f", {known['aggregation']}" if known["aggregation"] else "")
         board.features.append(FeatureLine(Figure(label, text, key, note, stale),
                                           place["percentile"] if place else None, place["n"] if place else 0,

@@ -42,7 +42,7 @@ def find_habitats(case: BiopsyCase, number: int | None = None, *, previous: Any 
         label = int(part.name.removeprefix("habitat"))
         title = f"Habitat {label}"
         parts.append((part, title, COLORS[index % len(COLORS)]))
-        rows.append([title, f"{part.volume_ml:.2f} mL, {100.0 * document['fractions'][label - 1]:.0f} %, "
-                            f"mean {found.means[label - 1][0]:.0f}", unit])
+        rows.append([title, f"{part.volume_ml:.2f} mL ({100.0 * document['fractions'][label - 1]:.0f} %), "
+                            f"{found.means[label - 1][0]:.0f}", unit])
     document |= {"names": [title for _part, title, _color in parts], "board_rows": rows}
     return keep_parts(case, document, sources, parts, "Habitat record", HABITATS, previous, rows)

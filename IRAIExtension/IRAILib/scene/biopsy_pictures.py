@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ NAMES = (("Axial", "Red"), ("Coronal", "Green"))
 
 
 def picture_case(case: BiopsyCase, folder: Path) -> dict[str, tuple[Path, str]]:
-    """An axial and a coronal slice through the lesion's centre, with the outlines of its segmentation.
+    """An axial slice with the lesion's outline, a coronal one with every segment's, through the lesion's middle.
 
     Args: folder: existing, for PNG files. Returns: file and caption by orientation. The scene is left as it was.
     Raises EmptyMaskError, InputError as mask_from_segment.
@@ -26,10 +25,17 @@ def picture_case(case: BiopsyCase, folder: Path) -> dict[str, tuple[Path, str]]:
     from ..headless import is_desktop
 
     centre, width = lesion_view(case)
-    if is_desktop():
-        return _captured(case, centre, width, folder)
-    return {name: (_rendered(case, name, centre, width, folder / f"{name.lower()}.png"), _caption(name))
-            for name, _view in NAMES}
+    out = {}
+    for name, layout in NAMES:
+        alone = name == NAMES[0][0]
+        path = folder / f"{name.lower()}.png"
+        with _Outlines(case, alone):
+            drawn = (_captured(case, layout, centre, width, path) if is_desktop()
+                     else _rendered(case, name, centre, width, path))
+        if drawn:
+            seen = "the lesion" if alone else "every segment"
+            out[name] = (path, f"{name}, through the lesion's middle; outline of {seen}")
+    return out
 
 
 def lesion_view(case: BiopsyCase) -> tuple[np.ndarray, float]:
@@ -51,54 +57,56 @@ def show_lesion(case: BiopsyCase) -> None:
         node.JumpSliceByCentering(*(float(x) for x in centre))
 
 
-def _caption(name: str) -> str:
-    return f"{name}, through the lesion's middle"
-
-
-def _rendered(case: BiopsyCase, name: str, centre, width: float, path: Path) -> Path:
+def _rendered(case: BiopsyCase, name: str, centre, width: float, path: Path) -> bool:
     from ..headless.views import SliceView
 
-    with _quiet_fill(case.lesion.node), SliceView(name, SLICE_PX) as view:
+    with SliceView(name, SLICE_PX) as view:
         view.show_only(case.volume, case.lesion.node)
         view.show(case.volume).field_of_view(width).centre_on(centre)
         view.ruler()
         if case.synthetic:
             view.caption("SYNTHETIC")
         view.save(path)
-    return path
+    return True
 
 
-class _quiet_fill:
-    """The segments as outlines only, while a picture is drawn."""
-
-    def __init__(self, node: Any) -> None:
-        self.display = node.GetDisplayNode()
-
-    def __enter__(self) -> None:
-        if self.display is not None:
-            self.before = self.display.GetOpacity2DFill()
-            self.display.SetOpacity2DFill(0.0)
-
-    def __exit__(self, *_error) -> None:
-        if self.display is not None:
-            self.display.SetOpacity2DFill(self.before)
-
-
-def _captured(case: BiopsyCase, centre, width: float, folder: Path) -> dict[str, tuple[Path, str]]:
-    """What desktop Slicer's own slice views show, through its ScreenCapture module."""
+def _captured(case: BiopsyCase, layout: str, centre, width: float, path: Path) -> bool:
+    """What desktop Slicer's own slice view shows, through its ScreenCapture module; False where it isn't open."""
     import ScreenCapture
     import slicer
 
     show_lesion(case)
-    logic, out = ScreenCapture.ScreenCaptureLogic(), {}
-    for name, layout in NAMES:
-        node = next((n for n in slicer.util.getNodesByClass("vtkMRMLSliceNode") if n.GetLayoutName() == layout), None)
-        if node is None or logic.viewFromNode(node) is None:
-            continue
-        size = node.GetFieldOfView()
-        node.SetFieldOfView(width, width * size[1] / max(size[0], 1e-6), size[2])
-        slicer.app.processEvents()
-        path = folder / f"{name.lower()}.png"
-        logic.captureImageFromView(logic.viewFromNode(node), str(path))
-        out[name] = (path, _caption(name))
-    return out
+    logic = ScreenCapture.ScreenCaptureLogic()
+    node = next((n for n in slicer.util.getNodesByClass("vtkMRMLSliceNode") if n.GetLayoutName() == layout), None)
+    if node is None or logic.viewFromNode(node) is None:
+        return False
+    size = node.GetFieldOfView()
+    node.SetFieldOfView(width, width * size[1] / max(size[0], 1e-6), size[2])
+    slicer.app.processEvents()
+    logic.captureImageFromView(logic.viewFromNode(node), str(path))
+    return True
+
+
+class _Outlines:
+    """Outlines without filling while a picture is drawn: of the lesion alone, or of every segment that is visible."""
+
+    def __init__(self, case: BiopsyCase, alone: bool) -> None:
+        self.display = case.lesion.node.GetDisplayNode()
+        inside = case.lesion.node.GetSegmentation()
+        self.others = [one for one in inside.GetSegmentIDs() if alone and one != case.lesion.segment_id]
+
+    def __enter__(self) -> None:
+        if self.display is None:
+            return
+        self.fill = self.display.GetOpacity2DFill()
+        self.seen = {one: self.display.GetSegmentVisibility(one) for one in self.others}
+        self.display.SetOpacity2DFill(0.0)
+        for one in self.others:
+            self.display.SetSegmentVisibility(one, False)
+
+    def __exit__(self, *_error) -> None:
+        if self.display is None:
+            return
+        self.display.SetOpacity2DFill(self.fill)
+        for one, seen in self.seen.items():
+            self.display.SetSegmentVisibility(one, seen)

@@ -122,6 +122,22 @@ def response_probability(painted: Painted) -> float:
     return 1.0 / (1.0 + math.exp(-(5.0 * (painted.core - 0.5) + 0.12 * (painted.albumin_g_per_l - 37.0))))
 
 
+def sample_cohort(settings: Any, patients: int = PATIENTS, progress=None, cancelled=None) -> Path:
+    """The table of other painted patients in `sample_folder`, painted in a worker process when it isn't there yet."""
+    from ..jobs import run_job
+
+    folder = sample_folder()
+    path = folder / TABLE
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as stream:
+            hashes = [row.get("settings_hash") for row in csv.DictReader(stream)]
+        if hashes == [settings.hash] * patients:
+            return path
+    return run_job("IRAILib.scene.biopsy_sample:make_cohort",
+                   {"folder": folder, "settings": settings, "patients": patients}, progress=progress,
+                   cancelled=cancelled)
+
+
 def make_cohort(folder: Path, settings: Any, patients: int = PATIENTS, progress=None, cancelled=None) -> Path:
     """Write the table of other painted patients: clinical columns, features, response. Returns the file.
 

@@ -66,11 +66,11 @@ def score_rows(document: Mapping[str, Any]) -> list[list[str]]:
     """Rows (quantity, value, unit, note): the result, its inputs as given, its parts, its warnings."""
     rows = [[str(document.get("title")), score_text(document), "", str(document.get("validated_on") or "")]]
     for used in document.get("inputs") or []:
-        value = used["value"]
-        shown = used["given"] if not isinstance(value, (int, float)) or isinstance(value, bool) else f"{value:.6g}"
-        rows.append([used["name"], shown, used["unit"] if shown != used["given"] else "",
-                     "; ".join(filter(None, [f"given as {used['given']}" if shown != used["given"] else "",
-                                             used["note"]]))])
+        value, given = used["value"], str(used["given"])
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        same = not number or f"{value:.6g} {used['unit']}".strip() == given
+        rows.append([used["name"], given if same else f"{value:.6g}", "" if same else used["unit"],
+                     "; ".join(filter(None, ["" if same else f"given as {given}", used["note"]]))])
     for name, value in (document.get("details") or {}).items():
         if isinstance(value, dict):
             rows += [[f"{name}: {part}", str(number), "", ""] for part, number in value.items()]

@@ -1,0 +1,179 @@
+"""Step 4 in the scene: what a model says of this patient, with its set or interval, its reasons, or its refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..biopsy.outcome.model_file import load_model, read_document
+from ..biopsy.outcome.predict import PredictedRow, predict
+from ..biopsy.outcome.table import Table
+from ..biopsy.radiomics import parse_key
+from ..geometry import InputError
+from .biopsy_case import BiopsyCase, keep_record
+from .biopsy_features import require_features
+from .biopsy_sources import source_of
+from .changes import SceneChange, parts_of
+from .write import rows_to_table
+
+ROLE = "biopsy.prediction"
+HEADER = ["Quantity", "Value", "Note"]
+WEIGHTLESS = "carries no weight"
+"""Of an input that the model was trained with and does not use: it isn't asked for, so its absence is no warning."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An input that a model needs and no image feature gives: typed by the user. choices: levels that it knows."""
+
+    name: str
+    label: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model from its folder. text: what it is, in a few lines; sha256: of model.json's parts."""
+
+    folder: Path
+    model: Any
+    sha256: str
+    asked: tuple[Asked, ...]
+    features: tuple[str, ...]
+    text: str
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether any of its inputs is an image feature."""
+        return bool(self.features)
+
+
+def open_model(folder: Path) -> OpenModel:
+    """Read a model's folder; nothing in it is executed. Raises InputError for one that is missing or was changed."""
+    document = read_document(folder)
+    model = load_model(folder)
+    needed = [column for column in model.columns if column["needed"]]
+    features = tuple(column["name"] for column in needed if is_feature(column["name"]))
+    asked = tuple(Asked(column["name"], column["name"] + (f" ({column['unit']})" if column["unit"] and column["unit"]
+                                                           not in column["name"] else ""),
+                        tuple(column.get("levels") or ()) if column["kind"] == "category" else ())
+                  for column in needed if column["name"] not in features)
+    summary = model.summary
+    text = "\n".join([f"Predicts '{model.target}' ({model.kind}) from {len(needed)} inputs, {len(features)} of them "
+                      "image features.",
+                      f"Trained on {summary.get('n_patients', '?')} patients. {_performance(summary)}",
+                      f"Intended use: {model.intended_use or 'not said'}. Licence: {model.licence or 'not said'}."])
+    return OpenModel(Path(folder), model, str(document["sha256"]), asked, features, text)
+
+
+def is_feature(name: str) -> bool:
+    """Whether a column is named like a radiomics feature."""
+    try:
+        parse_key(name)
+    except InputError:
+        return False
+    return True
+
+
+def predict_case(case: BiopsyCase, features: Any, opened: OpenModel, typed: Mapping[str, Any], *,
+                 previous: Any = None) -> Any:
+    """Ask a model about this patient.
+
+    Args: features: the record of extract_case; may be None for a model without image features. typed: values of
+    `opened.asked` by name.
+    Returns: the record with figures, conformal set or interval, similarity, reasons; a refusal is a record with
+    `refused` and no figure. An earlier one is replaced. Raises InputError for features that are missing or out of date.
+    """
+    known: dict[str, Any] = {}
+    sources = []
+    if opened.needs_features:
+        known = require_features(features)["features"]
+        sources.append(source_of("features", features))
+    row = {column["name"]: [known[column["name"]]] for column in opened.model.columns if column["name"] in known}
+    row |= {one.name: [str(typed.get(one.name) or "").strip() or None] for one in opened.asked}
+    absent = [name for name in opened.features if name not in known]
+    found = predict(opened.model, Table.from_columns(row or {"none": [None]}, "this patient"))
+    document = _document(opened, found, found.rows[0], absent)
+    document["typed"] = {one.name: row[one.name][0] for one in opened.asked}
+    with SceneChange(parts_of(previous)) as change:
+        rows = [[entry["label"], entry["value"], entry["note"]] for entry in document["figures"]]
+        table = rows_to_table(change.add("vtkMRMLTableNode", "Prediction", f"{ROLE}.table"), HEADER,
+                              rows or [["refused", document["refused"], ""]])
+        return keep_record(change, "Prediction record", ROLE, document, sources, {"table": table}, case.folder)
+
+
+def _document(opened: OpenModel, found: Any, row: PredictedRow, absent: list[str]) -> dict[str, Any]:
+    model, summary = opened.model, opened.model.summary
+    refusals = list(row.refusals)
+    if absent and row.refused:
+        refusals.append(f"{len(absent)} image features that it needs were not extracted with these settings")
+    figures = [] if row.refused else _figures(found, row)
+    likeness = row.similarity or {}
+    text, note = _similarity(likeness)
+    return {"step": "prediction", "title": f"{found.target} ({opened.folder.name})", "kind": found.kind,
+            "figures": figures, "headline": figures[0]["label"] + ": " + figures[0]["value"] + (
+                f" ({figures[0]['note']})" if figures[0]["note"] else "") if figures else "",
+            "refused": "; ".join(refusals), "similarity_text": text, "similarity_note": note, "similarity": likeness,
+            "reasons": [{"feature": reason.name, "value": reason.value, "contribution": reason.contribution}
+                        for reason in row.reasons],
+            "reasons_unit": found.scale, "explained": found.explained, "validated_on": found.validated_on,
+            "intended_use": model.intended_use or "not said by the model", "performance": _performance(summary),
+            "warnings": [*(text for text in found.warnings if WEIGHTLESS not in text), *row.warnings, *_doubts(opened)], "conformal": row.conformal,
+            "model_folder": str(opened.folder), "model_sha256": opened.sha256, "frame": None}
+
+
+def _figures(found: Any, row: PredictedRow) -> list[dict[str, str]]:
+    bound = row.conformal or {}
+    if row.probability is not None:
+        best = max(row.probability, key=lambda name: row.probability[name])  # type: ignore[index]
+        shown = found.classes[1:] if found.kind == "binary" else found.classes
+        labels = bound.get("labels")
+        note = "" if labels is None else (f"{100.0 * bound['level']:g} % set: {', '.join(labels)}" if labels else
+                                          f"{100.0 * bound['level']:g} % set: empty, like no class of the training")
+        out = [{"label": f"Probability of {found.target} = {name}", "value": f"{row.probability[name]:.2f}", "note": ""}
+               for name in shown]
+        out.sort(key=lambda entry: not entry["label"].endswith(f"= {best}"))
+        out[0]["note"] = note or "no conformal set: too few patients"
+        return out
+    unit = f" {found.time_unit}" if found.time_unit else ""
+    chances = row.incidence or row.survival or {}
+    what = f"Chance of {found.target} by" if row.incidence else f"Chance of no {found.target} until"
+    out = [{"label": f"{what} {horizon}{unit}", "value": f"{chance:.2f}", "note": ""}
+           for horizon, chance in chances.items()]
+    if bound:
+        high = "not reached" if bound.get("high") is None else f"{bound['high']:.3g}{unit}"
+        out.append({"label": f"Time, {100.0 * bound['level']:g} % interval",
+                    "value": f"{bound['low']:.3g}{unit} to {high}", "note": ""})
+    return out or [{"label": "Risk", "value": f"{row.risk:.3g}", "note": "model scale, larger is worse"}]
+
+
+def _similarity(likeness: Mapping[str, Any]) -> tuple[str, str]:
+    if likeness.get("distance") is None:
+        return "", ""
+    where = "inside" if likeness.get("inside") else "outside"
+    share = likeness.get("percentile")
+    return (f"distance {likeness['distance']:.2f} (gate {likeness['gate']:.2f})",
+            f"{where} the training cohort" + ("" if share is None else f"; {share:.0f} % of its patients are nearer"))
+
+
+def _performance(summary: Mapping[str, Any]) -> str:
+    metric = str(summary.get("primary_metric") or "")
+    parts = [f"{word} {_interval(scores[metric])}" for word, scores in (
+        ("model", summary.get("scores") or {}), ("clinical baseline", summary.get("baseline_scores") or {}))
+        if metric in scores]
+    return f"Held out, {metric}: {', '.join(parts)}" if parts else "Held-out performance: not said by the model"
+
+
+def _interval(entry: Mapping[str, Any]) -> str:
+    if entry.get("estimate") is None:
+        return "not known"
+    low, high = entry.get("low"), entry.get("high")
+    return f"{entry['estimate']:.2f}" + ("" if low is None or high is None else f" ({low:.2f} to {high:.2f})")
+
+
+def _doubts(opened: OpenModel) -> list[str]:
+    if not opened.needs_features:
+        return []
+    return ["the model does not say with which radiomics settings its features were made; they must be the same here"]
