@@ -152,6 +152,7 @@ def test_report_and_its_gaps() -> None:
     json.dumps(report.to_dict(), allow_nan=False)
     none = competing_metrics(time, np.where(cause == 1, 0, cause), incidence, HORIZONS)
     assert "no event of cause 1" in none.not_estimable["c_wolbers"]
+    cause[time.argmax()] = 0
     assert "beyond" in competing_metrics(time, cause, incidence[:, :1], [99.0]).not_estimable["brier@99"]
     assert not competing_metrics([], [], np.zeros((0, 1)), [1.0])
     with pytest.raises(InputError, match="0 means censored"):

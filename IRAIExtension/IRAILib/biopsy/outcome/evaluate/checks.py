@@ -83,7 +83,7 @@ def numbers(values: Any, name: str, *, n: int | None = None, ndim: int = 1) -> n
 def truths(values: Any, name: str = "truth", n: int | None = None) -> np.ndarray:
     """Boolean array (n,) from 0/1 or bool. Raises: InputError on anything else."""
     array = numbers(values, name, n=n)
-    if not np.isin(array, (0.0, 1.0)).all():
+    if not ((array == 0) | (array == 1)).all():
         raise InputError(f"{name}: only 0 and 1 are allowed")
     return array.astype(bool)
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from .bootstrap import Comparison, compare
 from .checks import Metrics, NotEstimableError, numbers, probabilities
-from .curves import causes, censoring_curve, incidence_at, kaplan_meier
-from .survival import BLOCK, above_zero, at_horizons, checked_horizons, horizon_weights, weighted_auc
+from .curves import StepCurve, causes, censoring_curve, incidence_at, kaplan_meier
+from .survival import BLOCK, above_zero, at_horizons, checked_horizons, horizon_weights, integrated, weighted_auc
 
 
 def wolbers_c(time: Any, cause: Any, risk: Any, train_time: Any = None, train_cause: Any = None, *, k: int = 1,
@@ -30,21 +30,26 @@ def wolbers_c(time: Any, cause: Any, risk: Any, train_time: Any = None, train_ca
     time, cause = causes(time, cause)
     risk = numbers(risk, "risk", n=len(time))
     train = (time, cause) if train_time is None else causes(train_time, train_cause)
-    curve = censoring_curve(train[0], train[1] > 0)
-    left, at = (curve.before(time), curve.at(time)) if weighted else (np.ones(len(time)), np.ones(len(time)))
-    case = (cause == k) & (time < (np.inf if until is None else until))
-    other = (cause > 0) & (cause != k)
+    curve = censoring_curve(train[0], train[1] > 0) if weighted else None
+    return _wolbers(time, cause, risk, curve, k, np.inf if until is None else until)
+
+
+def _wolbers(time: np.ndarray, cause: np.ndarray, risk: np.ndarray, censoring: StepCurve | None, k: int,
+             until: float) -> float:
+    left, at = (np.ones(len(time)),) * 2 if censoring is None else (censoring.before(time), censoring.at(time))
+    case, other = (cause == k) & (time < until), (cause > 0) & (cause != k) & (left > 0)
+    share = np.where(other, 1 / np.maximum(left, 1e-12), 0.0)
     good = total = 0.0
     rows = np.flatnonzero(case & (left > 0))
     for start in range(0, len(rows), BLOCK):
-        i = rows[start: start + BLOCK][:, None]
-        later = ((time[i] < time) | ((time[i] == time) & (cause == 0))) & (at[i] > 0)
-        spared = other & (time <= time[i]) & (left > 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            weight = np.where(later, 1 / (left[i] * at[i]), 0.0) + np.where(spared, 1 / (left[i] * left), 0.0)
-        score = (risk[i] > risk) + 0.5 * (risk[i] == risk)
-        good += float((weight * score).sum())
-        total += float(weight.sum())
+        i = rows[start: start + BLOCK]
+        t, r = time[i][:, None], risk[i][:, None]
+        later = (t < time) | ((t == time) & (cause == 0))
+        spared, higher, tied = other & (time <= t), r > risk, r == risk
+        weight = np.where(at[i] > 0, 1 / (left[i] * np.maximum(at[i], 1e-12)), 0.0)
+        right = np.count_nonzero(later & higher, axis=1) + 0.5 * np.count_nonzero(later & tied, axis=1)
+        good += float(weight @ right + (1 / left[i]) @ ((spared & higher) @ share + 0.5 * ((spared & tied) @ share)))
+        total += float(weight @ np.count_nonzero(later, axis=1) + (1 / left[i]) @ (spared @ share))
     if total <= 0:
         raise NotEstimableError("no pair of patients can be compared" if case.any() else f"no event of cause {k}")
     return good / total
@@ -90,18 +95,39 @@ def competing_metrics(time: Any, cause: Any, incidence: Any, horizons: Any, trai
     incidence = at_horizons(incidence, len(time), horizons)
     train = (time, cause) if train_time is None else causes(train_time, train_cause)
     risk = incidence[:, -1] if risk is None else numbers(risk, "risk", n=len(time))
-    null = _null(reference, train, len(time), horizons, k)
+    return _figures(time, cause, risk, incidence, _null(reference, train, len(time), horizons, k), horizons,
+                    _curve(train), k)
+
+
+def _curve(train: tuple[np.ndarray, np.ndarray]) -> StepCurve | None:
+    return censoring_curve(train[0], train[1] > 0) if len(train[0]) else None
+
+
+def _figures(time: np.ndarray, cause: np.ndarray, risk: np.ndarray, incidence: np.ndarray, null: np.ndarray,
+             horizons: np.ndarray, censoring: StepCurve | None, k: int) -> Metrics:
+    """competing_metrics of checked arrays."""
+    names = [f"{part}@{h:g}" for h in horizons for part in ("auc", "brier", "ipa", "oe")]
+    if censoring is None or not len(time):
+        return Metrics({}, dict.fromkeys(["c_wolbers", "c_wolbers_ipcw", *names, "integrated_brier"], "no patient"))
     out, end = Metrics(), float(horizons[-1])
-    out.put("c_wolbers", wolbers_c, time, cause, risk, *train, k=k, until=end, weighted=False)
-    out.put("c_wolbers_ipcw", wolbers_c, time, cause, risk, *train, k=k, until=end)
-    for column, horizon in enumerate(horizons):
-        name, h, predicted = f"@{horizon:g}", float(horizon), incidence[:, column]
-        out.put(f"auc{name}", incidence_auc, time, cause, predicted, h, *train, k=k)
-        out.put(f"brier{name}", incidence_brier, time, cause, predicted, h, *train, k=k)
-        out.put(f"ipa{name}", lambda p=predicted, q=null[:, column], h=h: 1 - incidence_brier(
-            time, cause, p, h, *train, k=k) / above_zero(incidence_brier(time, cause, q, h, *train, k=k)))
-        out.put(f"oe{name}", _observed_over_expected, time, cause, predicted, h, k)
-    out.put("integrated_brier", _integrated, time, cause, incidence, horizons, train, k)
+    out.put("c_wolbers", _wolbers, time, cause, risk, None, k, end)
+    out.put("c_wolbers_ipcw", _wolbers, time, cause, risk, censoring, k, end)
+    errors = np.full((2, len(horizons)), np.nan)
+    for place, horizon in enumerate(horizons):
+        name, h, chance = f"@{horizon:g}", float(horizon), incidence[:, place]
+        case = (cause == k) & (time <= h)
+        try:
+            weight = horizon_weights(time, cause > 0, h, censoring)
+        except NotEstimableError as error:
+            out.not_estimable.update(dict.fromkeys([f"auc{name}", f"brier{name}", f"ipa{name}"], str(error)))
+        else:
+            errors[:, place] = [float((weight * (one[:, place] - case) ** 2).mean()) for one in (incidence, null)]
+            control = ~case & (weight > 0)
+            out.put(f"auc{name}", weighted_auc, chance[case], weight[case], chance[control], weight[control], h)
+            out[f"brier{name}"] = float(errors[0, place])
+            out.put(f"ipa{name}", lambda e=errors[:, place]: 1 - e[0] / above_zero(e[1]))
+        out.put(f"oe{name}", _observed_over_expected, time, cause, chance, h, k)
+    out.put("integrated_brier", integrated, errors[0], horizons)
     return out
 
 
@@ -119,15 +145,6 @@ def _observed_over_expected(time: np.ndarray, cause: np.ndarray, incidence: np.n
     return incidence_at(time, cause, k, horizon) / float(incidence.mean())
 
 
-def _integrated(time: np.ndarray, cause: np.ndarray, incidence: np.ndarray, horizons: np.ndarray,
-                train: tuple[np.ndarray, np.ndarray], k: int) -> float:
-    if len(horizons) < 2:
-        raise NotEstimableError("an integral over time needs two horizons")
-    scores = [incidence_brier(time, cause, incidence[:, column], float(h), *train, k=k)
-              for column, h in enumerate(horizons)]
-    return float(np.trapezoid(scores, horizons) / (horizons[-1] - horizons[0]))
-
-
 def competing_report(time: Any, cause: Any, incidence: Any, horizons: Any, train_time: Any = None,
                      train_cause: Any = None, *, k: int = 1, baseline_incidence: Any = None, reference: Any = None,
                      patients: Any = None, repeats: Any = None, n: int = 1000, seed: int = 0,
@@ -137,10 +154,10 @@ def competing_report(time: Any, cause: Any, incidence: Any, horizons: Any, train
     time, cause = causes(time, cause)
     horizons = checked_horizons(horizons)
     train = (time, cause) if train_time is None else causes(train_time, train_cause)
-    null = _null(reference, train, len(time), horizons, k)
+    null, censoring = _null(reference, train, len(time), horizons, k), _curve(train)
 
     def figures(t: np.ndarray, c: np.ndarray, ref: np.ndarray, chance: np.ndarray) -> Metrics:
-        return competing_metrics(t, c, chance, horizons, *train, k=k, reference=ref)
+        return _figures(t, c, chance[:, -1], chance, ref, horizons, censoring, k)
 
     baseline = None if baseline_incidence is None else [at_horizons(baseline_incidence, len(time), horizons)]
     return compare(figures, [time, cause, null], [at_horizons(incidence, len(time), horizons)], baseline,

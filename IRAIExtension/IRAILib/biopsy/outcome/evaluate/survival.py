@@ -22,38 +22,47 @@ BLOCK = 512
 """Events compared with all patients at once: bounds the memory of a C-index."""
 
 
-def concordance(time: np.ndarray, case: np.ndarray, risk: np.ndarray, weight: np.ndarray,
-                within: np.ndarray | None = None) -> float:
-    """Weighted share of ordered pairs whose earlier event has the higher risk, risk ties half.
+def pair_counts(time: np.ndarray, event: np.ndarray, risk: np.ndarray,
+                within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """((n,) pairs of each patient's event with a later time that are ordered right, risk ties half; (n,) pairs).
 
-    A pair counts when patient i (case) has its event before time j, or at time j when j is censored there.
-    weight (n,) of the pairs of each case; within (n,): only pairs of patients with the same label (a fold).
+    A pair counts when patient i has its event before time j, or at time j when j is censored there. within (n,): only
+    pairs of patients with the same label (a fold).
+    """
+    good, total = np.zeros(len(time)), np.zeros(len(time))
+    rows = np.flatnonzero(event)
+    for start in range(0, len(rows), BLOCK):
+        i = rows[start: start + BLOCK]
+        pair = (time[i][:, None] < time) | ((time[i][:, None] == time) & ~event)
+        if within is not None:
+            pair &= within[i][:, None] == within
+        total[i] = np.count_nonzero(pair, axis=1)
+        higher, tied = pair & (risk[i][:, None] > risk), pair & (risk[i][:, None] == risk)
+        good[i] = np.count_nonzero(higher, axis=1) + 0.5 * np.count_nonzero(tied, axis=1)
+    return good, total
+
+
+def concordance(counts: tuple[np.ndarray, np.ndarray], weight: np.ndarray) -> float:
+    """Weighted share of pairs that are ordered right; counts of pair_counts, weight (n,) of each patient's event.
+
     Raises: NotEstimableError when no pair can be compared.
     """
-    good, total = 0.0, 0.0
-    rows = np.flatnonzero(case & (weight > 0))
-    for start in range(0, len(rows), BLOCK):
-        i = rows[start: start + BLOCK][:, None]
-        pair = (time[i] < time) | ((time[i] == time) & ~case)
-        if within is not None:
-            pair &= within[i] == within
-        score = (risk[i] > risk) + 0.5 * (risk[i] == risk)
-        good += float((weight[i] * (pair * score)).sum())
-        total += float((weight[i] * pair).sum())
+    total = float(weight @ counts[1])
     if total <= 0:
-        raise NotEstimableError("no pair of patients can be compared" if case.any() else "no event was seen")
-    return good / total
+        raise NotEstimableError("no pair of patients can be compared" if weight.any() else "no event was seen")
+    return float(weight @ counts[0]) / total
 
 
 def harrell_c(time: Any, event: Any, risk: Any, *, within: Any = None) -> float:
     """Harrell's C: depends on the censoring of the study, unlike Uno's.
 
-    Args: time (n,), event (n,) 0/1, risk (n,) higher for earlier events; within (n,): see concordance.
+    Args: time (n,), event (n,) 0/1, risk (n,) higher for earlier events; within (n,): see pair_counts.
     Raises: InputError; NotEstimableError without an event or a comparable pair.
     """
     time, event = follow_up(time, event)
     risk = numbers(risk, "risk", n=len(time))
-    return concordance(time, event, risk, np.ones(len(time)), None if within is None else np.asarray(within))
+    counts = pair_counts(time, event, risk, None if within is None else np.asarray(within))
+    return concordance(counts, event.astype(float))
 
 
 def uno_c(time: Any, event: Any, risk: Any, train_time: Any = None, train_event: Any = None, *,
@@ -67,12 +76,16 @@ def uno_c(time: Any, event: Any, risk: Any, train_time: Any = None, train_event:
     time, event = follow_up(time, event)
     risk = numbers(risk, "risk", n=len(time))
     curve = censoring_curve(time if train_time is None else train_time, event if train_event is None else train_event)
-    left = curve.before(time)
-    case = event & (left > 0) & (time < (np.inf if until is None else until))
+    counts = pair_counts(time, event, risk, None if within is None else np.asarray(within))
+    return concordance(counts, _uno_weight(time, event, curve, np.inf if until is None else until))
+
+
+def _uno_weight(time: np.ndarray, event: np.ndarray, censoring: StepCurve, until: float) -> np.ndarray:
+    left = censoring.before(time)
+    case = event & (left > 0) & (time < until)
     if not case.any():
-        raise NotEstimableError("no event was seen" + ("" if until is None else f" before {until:g}"))
-    weight = np.where(case, 1 / np.maximum(left, 1e-12) ** 2, 0.0)
-    return concordance(time, event, risk, weight, None if within is None else np.asarray(within))
+        raise NotEstimableError("no event was seen" + ("" if np.isinf(until) else f" before {until:g}"))
+    return np.where(case, 1 / np.maximum(left, 1e-12) ** 2, 0.0)
 
 
 def horizon_weights(time: np.ndarray, event: np.ndarray, horizon: float, censoring: StepCurve) -> np.ndarray:
@@ -149,29 +162,51 @@ def survival_metrics(time: Any, event: Any, risk: Any, survival: Any, horizons: 
     horizons = checked_horizons(horizons)
     survival = at_horizons(survival, len(time), horizons)
     train = (time, event) if train_time is None else follow_up(train_time, train_event)
-    out = Metrics()
+    risk = numbers(risk, "risk", n=len(time))
     end = float(horizons[-1]) if until is None else until
-    out.put("c_harrell", _harrell_until, time, event, risk, end, within)
-    out.put("c_uno", uno_c, time, event, risk, *train, until=end, within=within)
-    null = _reference(reference, train, len(time), horizons)
-    for column, horizon in enumerate(horizons):
-        name, h = f"@{horizon:g}", float(horizon)
-        out.put(f"auc{name}", dynamic_auc, time, event, 1 - survival[:, column], h, *train)
-        out.put(f"brier{name}", brier_at, time, event, survival[:, column], h, *train)
-        out.put(f"ipa{name}", _ipa, time, event, survival[:, column], null[:, column], h, train)
-        out.put(f"oe{name}", _observed_over_expected, time, event, survival[:, column], h)
-    out.put("integrated_brier", _integrated, time, event, survival, horizons, train)
-    out.put("integrated_ipa", lambda: 1 - _integrated(time, event, survival, horizons, train)
-            / above_zero(_integrated(time, event, null, horizons, train)))
+    return _figures(time, event, risk, survival, _reference(reference, train, len(time), horizons), horizons,
+                    _curve(train), end, None if within is None else np.asarray(within))
+
+
+def _curve(train: tuple[np.ndarray, np.ndarray]) -> StepCurve | None:
+    return censoring_curve(*train) if len(train[0]) else None
+
+
+def _figures(time: np.ndarray, event: np.ndarray, risk: np.ndarray, survival: np.ndarray, null: np.ndarray,
+             horizons: np.ndarray, censoring: StepCurve | None, until: float, within: np.ndarray | None) -> Metrics:
+    """survival_metrics of checked arrays."""
+    names = [f"{part}@{h:g}" for h in horizons for part in ("auc", "brier", "ipa", "oe")]
+    if censoring is None or not len(time):
+        return Metrics({}, dict.fromkeys(["c_harrell", "c_uno", *names, "integrated_brier", "integrated_ipa"],
+                                         "no patient"))
+    out = Metrics()
+    counts = pair_counts(time, event, risk, within)
+    out.put("c_harrell", lambda: concordance(counts, _before(time, event, until)))
+    out.put("c_uno", lambda: concordance(counts, _uno_weight(time, event, censoring, until)))
+    errors = np.full((2, len(horizons)), np.nan)
+    for place, horizon in enumerate(horizons):
+        name, h, chance = f"@{horizon:g}", float(horizon), survival[:, place]
+        try:
+            weight = horizon_weights(time, event, h, censoring)
+        except NotEstimableError as error:
+            out.not_estimable.update(dict.fromkeys([f"auc{name}", f"brier{name}", f"ipa{name}"], str(error)))
+        else:
+            late, early = time > h, event & (time <= h)
+            errors[:, place] = [float((weight * (one[:, place] - late) ** 2).mean()) for one in (survival, null)]
+            out.put(f"auc{name}", weighted_auc, 1 - chance[early], weight[early], 1 - chance[late], weight[late], h)
+            out[f"brier{name}"] = float(errors[0, place])
+            out.put(f"ipa{name}", lambda e=errors[:, place]: 1 - e[0] / above_zero(e[1]))
+        out.put(f"oe{name}", _observed_over_expected, time, event, chance, h)
+    out.put("integrated_brier", integrated, errors[0], horizons)
+    out.put("integrated_ipa", lambda: 1 - integrated(errors[0], horizons) / above_zero(integrated(errors[1], horizons)))
     return out
 
 
-def _harrell_until(time: np.ndarray, event: np.ndarray, risk: Any, until: float, within: Any) -> float:
-    risk = numbers(risk, "risk", n=len(time))
+def _before(time: np.ndarray, event: np.ndarray, until: float) -> np.ndarray:
     case = event & (time < until)
     if not case.any():
         raise NotEstimableError(f"no event was seen before {until:g}")
-    return concordance(time, event, risk, case.astype(float), None if within is None else np.asarray(within))
+    return case.astype(float)
 
 
 def checked_horizons(horizons: Any) -> np.ndarray:
@@ -205,12 +240,6 @@ def above_zero(value: float) -> float:
     return value
 
 
-def _ipa(time: np.ndarray, event: np.ndarray, survival: np.ndarray, null: np.ndarray, horizon: float,
-         train: tuple[np.ndarray, np.ndarray]) -> float:
-    of_null = brier_at(time, event, null, horizon, *train)
-    return 1 - brier_at(time, event, survival, horizon, *train) / above_zero(of_null)
-
-
 def _observed_over_expected(time: np.ndarray, event: np.ndarray, survival: np.ndarray, horizon: float) -> float:
     curve = kaplan_meier(time, event)
     curve.within(horizon)
@@ -220,12 +249,13 @@ def _observed_over_expected(time: np.ndarray, event: np.ndarray, survival: np.nd
     return (1 - float(curve.at(horizon))) / expected
 
 
-def _integrated(time: np.ndarray, event: np.ndarray, survival: np.ndarray, horizons: np.ndarray,
-                train: tuple[np.ndarray, np.ndarray]) -> float:
+def integrated(errors: np.ndarray, horizons: np.ndarray) -> float:
+    """Mean over time of errors (T,) at horizons (T,), trapezoid. Raises: NotEstimableError with one, or a NaN."""
     if len(horizons) < 2:
         raise NotEstimableError("an integral over time needs two horizons")
-    scores = [brier_at(time, event, survival[:, column], float(h), *train) for column, h in enumerate(horizons)]
-    return float(np.trapezoid(scores, horizons) / (horizons[-1] - horizons[0]))
+    if not np.isfinite(errors).all():
+        raise NotEstimableError("a horizon has no value")
+    return float(np.trapezoid(errors, horizons) / (horizons[-1] - horizons[0]))
 
 
 def survival_report(time: Any, event: Any, risk: Any, survival: Any, horizons: Any, train_time: Any = None,
@@ -244,8 +274,10 @@ def survival_report(time: Any, event: Any, risk: Any, survival: Any, horizons: A
     train = (time, event) if train_time is None else follow_up(train_time, train_event)
     null = _reference(reference, train, len(time), horizons)
 
+    censoring, end = _curve(train), float(horizons[-1]) if until is None else until
+
     def figures(t: np.ndarray, e: np.ndarray, ref: np.ndarray, r: np.ndarray, s: np.ndarray) -> Metrics:
-        return survival_metrics(t, e, r, s, horizons, *train, reference=ref, until=until)
+        return _figures(t, e, r, s, ref, horizons, censoring, end, None)
 
     baseline = None
     if baseline_survival is not None:
