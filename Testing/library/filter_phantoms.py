@@ -67,8 +67,8 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "6_a_2": ("sphere", _wavelet("coif1", "HHL", "periodic", True)),
     "7_a_1": ("checkerboard", _wavelet("haar", "LLL", "mirror", True, 2)),
     "7_a_2": ("checkerboard", _wavelet("haar", "HHH", "mirror", True, 2)),
-    "8_a_1": ("checkerboard", {"type": "simoncelli", "level": 1, "boundary": "periodic"}),
-    "8_a_2": ("checkerboard", {"type": "simoncelli", "level": 2, "boundary": "periodic"}),
-    "8_a_3": ("checkerboard", {"type": "simoncelli", "level": 3, "boundary": "periodic"}),
+    "8_a_1": ("checkerboard", {"type": "simoncelli", "level": 1}),
+    "8_a_2": ("checkerboard", {"type": "simoncelli", "level": 2}),
+    "8_a_3": ("checkerboard", {"type": "simoncelli", "level": 3}),
 }
 """Phantom and filter of each IBSI-2 phase 1 configuration that has a standardised response map."""

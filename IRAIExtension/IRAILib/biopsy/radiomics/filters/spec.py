@@ -22,9 +22,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "gabor": {"sigma_mm": None, "wavelength_mm": None, "aspect": 1.0, "angle_deg": 0.0, "rotation_step_deg": None,
               "response": "modulus", "pooling": "mean", "orthogonal_planes": None},
     "wavelet": {"wavelet": None, "filters": None, "level": 1, "rotation_invariance": True, "pooling": "mean"},
-    "simoncelli": {"level": 1},
+    "simoncelli": {"level": 1, "boundary": "periodic"},
 }
-"""Filter: its own settings with their defaults; None must be given, or follows from the others."""
+"""Filter: its own settings with their defaults; None must be given, or follows from the others. Simoncelli's lives in
+the Fourier domain, where the image itself is periodic, and so are the consensus values of IBSI-2."""
 LARGEST_LEVEL = 8
 LARGEST_SUPPORT = 201
 
@@ -140,7 +141,7 @@ CHECKS = {"mean": _check_mean, "log": _check_log, "laws": _check_laws, "gabor": 
 def filter_prefix(spec: Mapping[str, Any]) -> str:
     """Name of a filter for feature names: `log_sigma2mm`, `wavelet_db3_llh_level1_mean`, `laws_l5e5e5_max_energy7`.
 
-    Says every setting that changes the response; the default boundary (mirror) and three dimensions are left out.
+    Says every setting that changes the response; the default boundary and three dimensions are left out.
     Raises InputError as `check_spec`.
     """
     full = check_spec(spec)
@@ -167,7 +168,8 @@ def filter_prefix(spec: Mapping[str, Any]) -> str:
     else:
         words += [f"level{full['level']}"]
     words += ["2d"] if full["by_slice"] else []
-    words += [] if full["boundary"] == COMMON["boundary"] else [full["boundary"]]
+    usual = {**COMMON, **DEFAULTS[kind]}["boundary"]
+    words += [] if full["boundary"] == usual else [full["boundary"]]
     return "_".join(words)
 
 
