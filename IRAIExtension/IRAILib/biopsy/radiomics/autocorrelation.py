@@ -57,7 +57,8 @@ def _sums(z: np.ndarray, mask: np.ndarray, spacing_mm: tuple[float, float, float
         one = _spectra(z, mask, first, edges, check)
         for second in starts[number:]:
             other = one if second == first else _spectra(z, mask, second, edges, check)
-            kernel = _kernel(tuple(a - b for a, b in zip(first, second, strict=True)), edges, spacing_mm).astype(one[0].dtype)
+            offset = tuple(a - b for a, b in zip(first, second, strict=True))
+            kernel = _kernel(offset, edges, spacing_mm).astype(one[0].dtype)
             pairs = [_total(kernel, one[a], other[b], doubled) for a, b in ((0, 0), (1, 1), (2, 0))]
             total += pairs
             if second != first:
