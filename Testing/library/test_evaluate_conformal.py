@@ -250,6 +250,22 @@ def test_not_reached_and_no_bound_are_answers() -> None:
     assert len(json.dumps(made.to_dict())) < 1500
 
 
+def test_coverage_of_times_is_measured_across_folds() -> None:
+    """The censored estimate agrees with the coverage of the true times, which it has not seen."""
+    random = np.random.default_rng(11)
+    time, event, true, curves = followed(random, 600, 1.5, 2.0)
+    folds = np.arange(600) % 4
+    made = again(ConformalSurvival.from_scores(time, event, curves, GRID, folds=folds, alphas=(0.2,), origin="cross"))
+    measured = made.coverage["0.2"]["lower_bound"]
+    bounds = np.array([one.lower_bound for one in made.predict(curves, GRID, 0.2)])
+    assert measured["estimate"] == pytest.approx((true >= bounds).mean(), abs=0.05)
+    assert measured["low"] < 0.8 < measured["high"]
+    assert made.coverage["0.2"]["interval"]["estimate"] > 0.74
+    assert made.coverage["0.2"]["no_bound"] == 0
+    with pytest.raises(InputError, match="folds"):
+        ConformalSurvival.from_scores(time, event, curves, GRID, folds=folds[:5])
+
+
 def test_survival_bounds_refuse_bad_input() -> None:
     random = np.random.default_rng(10)
     time, event, _, curves = followed(random, 30, 1.0)

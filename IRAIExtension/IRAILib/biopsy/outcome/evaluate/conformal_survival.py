@@ -15,12 +15,13 @@ censored sooner (or later), when follow-up is so short that few times are known,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ....geometry import InputError
+from .bootstrap import bootstrap
 from .checks import NotEstimableError, follow_up, numbers, plain, probabilities
 from .conformal import ALPHAS, ORIGINS, _alphas, patient_weights
 from .curves import censoring_curve
@@ -64,16 +65,19 @@ class ConformalSurvival:
     largest_weight: float
     origin: str
     assumption: str = ASSUMPTION
+    coverage: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def from_scores(cls, time: Any, event: Any, survival: Any, times: Any, *, horizon: float | None = None,
-                    alphas: Sequence[float] = ALPHAS, origin: str = "split",
-                    patients: Any = None) -> ConformalSurvival:
+                    alphas: Sequence[float] = ALPHAS, origin: str = "split", patients: Any = None,
+                    folds: Any = None) -> ConformalSurvival:
         """Levels from patients that the model was not fitted on.
 
         Args: time (n,), event (n,) 0/1; survival (n, T) predicted on times (T,), ascending, read linearly between
             them and from 1 at time 0; horizon: see above, None: longest with LEAST_UNCENSORED still uncensored, and
-            not past the last of times; patients (n,): rows of a patient share its weight.
+            not past the last of times; patients (n,): rows of a patient share its weight; folds (n,): then the share
+            of times within the lower bound and within the interval is measured (IPCW, bootstrap over patients), each
+            fold with levels of the others' patients, and kept in `.coverage`.
         Raises: InputError; NotEstimableError: no patient, or nobody followed to the horizon.
         """
         time, event = follow_up(time, event)
@@ -99,10 +103,14 @@ class ConformalSurvival:
         # free of the event at the horizon: no lower bound (they stop at the horizon) can miss it
         early = np.where(time >= horizon, 1.0, 1 - at_end)
         wanted = {f"{share_missed:g}": share_missed for alpha in _alphas(alphas) for share_missed in (alpha, alpha / 2)}
-        return cls(_alphas(alphas), horizon,
+        made = cls(_alphas(alphas), horizon,
                    {text: level(early, weight, most, missed) for text, missed in wanted.items()},
                    {text: level(at_end, weight, most, missed) for text, missed in wanted.items()},
                    n, int(known.sum()), most, origin)
+        if folds is None:
+            return made
+        measured = _measured(made, time, event, survival, times, weight, patients, np.asarray(folds))
+        return replace(made, coverage=measured)
 
     def predict(self, survival: Any, times: Any, alpha: float = 0.1) -> list[TimeInterval]:
         """One interval a row of survival (n, T) on times (T,); needs times up to the horizon. Raises: InputError."""
@@ -137,6 +145,40 @@ class ConformalSurvival:
     def from_dict(cls, document: Mapping[str, Any]) -> ConformalSurvival:
         given = {name: value for name, value in document.items() if name != "kind"}
         return cls(**{**given, "alphas": tuple(given["alphas"])})
+
+
+def _measured(made: ConformalSurvival, time: np.ndarray, event: np.ndarray, survival: np.ndarray, times: np.ndarray,
+              weight: np.ndarray, patients: Any, folds: np.ndarray) -> dict[str, dict[str, Any]]:
+    """alpha (as text) to {"lower_bound": Interval, "interval": Interval, "no_bound": share of patients without one}."""
+    if len(folds) != len(time):
+        raise InputError(f"folds: {len(folds)} labels for {len(time)} rows")
+    names = np.arange(len(time)) if patients is None else np.asarray(patients).astype(str)
+    kept: dict[float, np.ndarray] = {alpha: np.zeros((len(time), 3)) for alpha in made.alphas}
+    for fold in np.unique(folds):
+        here = folds == fold
+        rest = ~np.isin(names, names[here])
+        if not rest.any():
+            raise InputError("folds: a fold holds every patient")
+        try:
+            other = ConformalSurvival.from_scores(time[rest], event[rest], survival[rest], times, horizon=made.horizon,
+                                                  alphas=made.alphas, patients=names[rest])
+        except NotEstimableError:
+            return {}
+        cut = np.minimum(time[here], made.horizon)
+        for alpha, out in kept.items():
+            found = other.predict(survival[here], times, alpha)
+            bound, low = (np.array([getattr(one, name) for one in found]) for name in ("lower_bound", "low"))
+            high = np.array([np.inf if one.high is None else one.high for one in found])
+            out[here] = np.column_stack([cut >= bound, (cut >= low) & (cut <= high), bound <= 0])
+
+    def share(hit: np.ndarray, w: np.ndarray) -> float:
+        if w.sum() <= 0:
+            raise NotEstimableError("nobody's time is known")
+        return float(hit @ w / w.sum())
+
+    return {f"{alpha:g}": {"lower_bound": bootstrap(share, out[:, 0], weight, groups=names, n=500).to_dict(),
+                           "interval": bootstrap(share, out[:, 1], weight, groups=names, n=500).to_dict(),
+                           "no_bound": float(out[:, 2].mean())} for alpha, out in kept.items()}
 
 
 def level(scores: np.ndarray, weights: np.ndarray, most: float, alpha: float) -> float:
