@@ -44,8 +44,8 @@ def test_sphere(spacing):
         assert found[f"morph_pca_{axis}_axis"] == pytest.approx(4.0 * radius / math.sqrt(5.0), rel=0.02)
     assert found["morph_vol_dens_aabb"] == pytest.approx(math.pi / 6.0, rel=0.1)
     assert found["morph_vol_dens_ombb"] == pytest.approx(math.pi / 6.0, rel=0.07)
-    assert found["morph_vol_dens_mvee"] == pytest.approx(1.0, abs=0.06)
-    assert found["morph_vol_dens_conv_hull"] == pytest.approx(1.0, abs=0.03)
+    assert found["morph_vol_dens_mvee"] == pytest.approx(1.0, abs=0.1)
+    assert found["morph_vol_dens_conv_hull"] == pytest.approx(1.0, abs=0.05)
 
 
 def test_mesh_of_one_voxel_is_an_octahedron():

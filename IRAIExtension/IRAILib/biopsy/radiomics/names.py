@@ -305,7 +305,7 @@ def parse_key(key: str) -> tuple[str, Name, str]:
     Raises InputError for what is no feature's key.
     """
     prefix, _, rest = key.rpartition("__")
-    if rest in names():
+    if rest in names() and not FAMILIES[names()[rest].family].texture:
         return prefix, names()[rest], ""
     for way in (*AGGREGATIONS, *ZONE_AGGREGATIONS):
         tag = rest.removesuffix(f"_{way}")

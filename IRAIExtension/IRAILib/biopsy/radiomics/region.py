@@ -225,7 +225,7 @@ def _notes(morphological: np.ndarray, intensity: np.ndarray, spacing: tuple[floa
     if count == 1:
         warnings.append("the region is a single voxel: most textures and spreads aren't defined")
     elif intensity.any(axis=(1, 2)).sum() == 1:
-        warnings.append("the region lies in one slice: 3D textures hold no pair across slices")
+        warnings.append("the region lies in one slice: take 2D textures; across slices 3D ones see single voxels only")
     lost = 1.0 - count / np.count_nonzero(morphological)
     if lost > 0.5:
         warnings.append(f"re-segmentation left out {100 * lost:.0f} % of the region")
