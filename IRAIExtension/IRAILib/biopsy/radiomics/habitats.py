@@ -159,7 +159,7 @@ def habitats(images: Volume | Sequence[Volume], mask: Mask, *, n: int | None = N
     Raises: EmptyMaskError; FrameMismatchError; InputError for too few voxels, NaN, constant intensity or settings;
         RefusedError where no division leaves every part large enough; MissingPackageError without scikit-learn.
     """
-    case = (images, mask)
+    case, own = (images, mask), model is None
     if model is None:
         model = fit_habitats([case], n=n, method=method, criterion=criterion, smallest_share=smallest_share,
                              smooth_mm=smooth_mm, seed=seed, cancelled=cancelled)
@@ -167,7 +167,7 @@ def habitats(images: Volume | Sequence[Volume], mask: Mask, *, n: int | None = N
     if points.shape[1] != len(model.offset):
         raise InputError(f"the habitat model needs {len(model.offset)} images, {points.shape[1]} were given")
     found = model.labels_of(points)
-    if model.cases == 1:
+    if own:
         # The model is this lesion's own: order by the parts as they are cut, which at overlapping edges can differ.
         order = np.argsort([raw[found == k + 1, 0].mean() if (found == k + 1).any() else np.inf
                             for k in range(model.n)], kind="stable")

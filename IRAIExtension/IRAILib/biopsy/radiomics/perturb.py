@@ -130,8 +130,8 @@ def perturb(image: Volume, mask: Mask, change: Perturbation, settings: Settings 
     where = offset.tolist()
     out = ndimage.affine_transform(array, matrix, where, grid.shape, order=ORDER[settings.interpolation],
                                    mode="nearest")
-    share = ndimage.affine_transform(inside.array.astype(np.float64), matrix, where, grid.shape, order=1,
-                                     mode="constant", cval=0.0)
+    share = ndimage.affine_transform(inside.array.astype(np.float64), matrix, where, grid.shape,
+                                     order=ORDER[settings.mask_interpolation], mode="constant", cval=0.0)
     moved = share >= settings.mask_threshold
     if not moved.any():
         raise EmptyMaskError(f"{mask.name or 'mask'}: nothing is left of it on the perturbed grid; it is too small")

@@ -135,6 +135,9 @@ def stability(images: Volume | Iterable[Volume], masks: Mask | Iterable[Mask], s
               cancelled: Callable[[], bool] | None = None) -> StabilityResult:
     """Every feature measured `n` times a patient, each time with another small change of image and mask.
 
+    No outcome is looked at; choose features by it on training patients only all the same. The intervals are those of
+    the F distribution and assume that a feature is about normal between patients.
+
     Args:
         images, masks: one patient, or a cohort as two sequences of equal length (read lazily, one held at a time;
             give lists where progress should know the number).
