@@ -9,8 +9,6 @@ from .biopsy_regions import HABITATS, keep_parts, on_grid, require_free
 from .biopsy_sources import require_unchanged
 from .nodes import volume_from_node
 
-SMOOTH_MM = 1.0
-"""Noise of single voxels is no habitat."""
 COLORS = ((0.27, 0.00, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.15),
           (0.99, 0.60, 0.15))
 
@@ -31,7 +29,7 @@ def find_habitats(case: BiopsyCase, number: int | None = None, *, previous: Any 
     volume = volume_from_node(case.volume)
     mask = on_grid(case.lesion, volume)
     found = run("IRAILib.biopsy.radiomics.habitats:habitats",
-                {"images": volume, "mask": mask, "n": number, "smooth_mm": SMOOTH_MM},
+                {"images": volume, "mask": mask, "n": number},
                 progress=progress, cancelled=cancelled)
     require_unchanged(sources)
     unit = "HU" if volume.metadata.get("modality") == "CT" else ""

@@ -120,7 +120,9 @@ def _document(opened: OpenModel, found: Any, row: PredictedRow, absent: list[str
                         for reason in row.reasons],
             "reasons_unit": found.scale, "explained": found.explained, "validated_on": found.validated_on,
             "intended_use": model.intended_use or "not said by the model", "performance": _performance(summary),
-            "warnings": [*(text for text in found.warnings if WEIGHTLESS not in text), *row.warnings, *_doubts(opened)], "conformal": row.conformal,
+            "warnings": [*(text for text in found.warnings if WEIGHTLESS not in text), *row.warnings,
+                         *_doubts(opened)],
+            "conformal": row.conformal,
             "model_folder": str(opened.folder), "model_sha256": opened.sha256, "frame": None}
 
 

@@ -1,0 +1,174 @@
+"""Steps 4 and 5 of the virtual biopsy: train from a table, load, predict, refuse; damaged folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from biopsy_scene_cases import body_case, ellipsoid, here, set_segment
+from IRAILib.geometry import CancelledError, InputError, RefusedError
+
+PLAN = {"target": "response", "patient": "patient", "event": "yes", "outer_folds": 3, "repeats": 1, "inner_folds": 2,
+        "permutations": 0, "bootstraps": 60, "sensitivity": False}
+KEYS = ("stat_mean", "stat_var", "morph_sphericity")
+
+
+def lesion_features(case):
+    from IRAILib.biopsy.radiomics import Settings
+    from IRAILib.scene.biopsy_features import extract_case
+
+    return extract_case(case, Settings(families=("morphology", "statistics"), intensity_unit="HU"), run=here)
+
+
+@pytest.fixture(scope="module")
+def trained(app, tmp_path_factory):
+    """(table, model's folder): response depends on stat_mean, centred at this patient's, and on albumin."""
+    import slicer
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_train import train_model
+
+    folder = tmp_path_factory.mktemp("trained")
+    known = read_record(lesion_features(body_case()[0]))["features"]
+    rng = np.random.default_rng(5)
+    with (folder / "table.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["patient", *KEYS, "albumin_g_per_l", "response"])
+        for n in range(90):
+            z, albumin = rng.normal(size=3), rng.normal(38.0, 5.0)
+            chance = 1 / (1 + np.exp(-(2.0 * z[0] + 0.2 * (albumin - 38.0))))
+            row = [known[key] * (1 + 0.1 * value) for key, value in zip(KEYS, z, strict=True)]
+            writer.writerow([f"P{n}", *row, round(albumin, 1), "yes" if rng.uniform() < chance else "no"])
+    record = train_model(folder / "table.csv", PLAN, folder / "model", run=here)
+    document = read_record(record)
+    slicer.mrmlScene.Clear(False)
+    return folder / "table.csv", folder / "model", document
+
+
+@pytest.fixture
+def case(trained):
+    return body_case()[0]
+
+
+def test_training_writes_a_model_and_a_record_with_intervals(trained) -> None:
+    _table, folder, document = trained
+    assert {"model.json", "report.html", "metrics.json"} <= {path.name for path in folder.iterdir()}
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert document["verdict"] == metrics["verdict"]
+    assert document["n_patients"] == 90
+    figure = f"{metrics['estimate']:.3f} ({metrics['ci95'][0]:.3f} to {metrics['ci95'][1]:.3f})"
+    assert any(row[1] == figure for row in document["rows"])
+
+
+@pytest.mark.parametrize("inside", [["holiday.jpg"], ["model.json", "holiday.jpg"]])
+def test_a_folder_with_other_things_is_never_replaced(scene, trained, tmp_path, inside) -> None:
+    from IRAILib.scene.biopsy_train import train_model
+
+    for name in inside:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="would be lost"):
+        train_model(trained[0], PLAN, tmp_path, run=here)
+    assert {path.name for path in tmp_path.iterdir()} == set(inside)
+
+
+def test_a_cancelled_or_refused_training_leaves_folder_and_scene(scene, trained, tmp_path) -> None:
+    from IRAILib.scene.biopsy_train import train_model
+
+    shutil.copytree(trained[1], tmp_path / "model")
+    before, count = (tmp_path / "model" / "model.json").read_bytes(), scene.GetNumberOfNodes()
+    with pytest.raises(CancelledError):
+        train_model(trained[0], PLAN, tmp_path / "model", cancelled=lambda: True)
+    lines = trained[0].read_text().splitlines()
+    (tmp_path / "few.csv").write_text("\n".join(lines[:8]) + "\n")
+    with pytest.raises(RefusedError):
+        train_model(tmp_path / "few.csv", PLAN, tmp_path / "model", run=here)
+    with pytest.raises(InputError):
+        train_model(trained[0], {**PLAN, "target": "no such column"}, tmp_path / "model", run=here)
+    with pytest.raises(InputError, match="plan"):
+        train_model(trained[0], {"target": "response", "outer_fold": 3}, tmp_path / "model", run=here)
+    assert (tmp_path / "model" / "model.json").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "few.csv"}
+    assert scene.GetNumberOfNodes() == count
+
+
+def test_a_prediction_is_the_library_s_with_set_reasons_and_similarity(case, trained) -> None:
+    from IRAILib.biopsy.outcome.model_file import load_model
+    from IRAILib.biopsy.outcome.predict import predict
+    from IRAILib.biopsy.outcome.table import Table
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+
+    features = lesion_features(case)
+    opened = open_model(trained[1])
+    assert [one.name for one in opened.asked] == ["albumin_g_per_l"]
+    document = read_record(predict_case(case, features, opened, {"albumin_g_per_l": "44"}))
+    known = read_record(features)["features"]
+    table = Table.from_columns({**{key: [known[key]] for key in KEYS}, "albumin_g_per_l": ["44"]})
+    alone = predict(load_model(trained[1]), table).rows[0]
+    assert alone.probability is not None
+    assert document["figures"][0]["value"] == f"{alone.probability['yes']:.2f}"
+    assert not document["refused"]
+    assert "90 % set: " in document["figures"][0]["note"] + document["figures"][-1]["note"]
+    assert {reason["feature"] for reason in document["reasons"]} >= {"stat_mean"}
+    assert "inside the training cohort" in document["similarity_note"]
+    assert "nested cross-validation of 90 patients" in document["validated_on"]
+    low = read_record(predict_case(case, features, opened, {"albumin_g_per_l": "30"}))
+    assert float(low["figures"][0]["value"]) < float(document["figures"][0]["value"])
+
+
+@pytest.mark.parametrize(("typed", "why"), [({"albumin_g_per_l": "4400"}, "outside the training cohort"),
+                                            ({"albumin_g_per_l": "high"}, "no number")])
+def test_a_foreign_patient_is_refused_without_a_number(case, trained, typed, why) -> None:
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_board import collect_board
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+
+    features = lesion_features(case)
+    record = predict_case(case, features, open_model(trained[1]), typed)
+    document = read_record(record)
+    assert why in document["refused"]
+    assert document["figures"] == []
+    assert document["reasons"] == []
+    board = collect_board(case, {"features": features, "prediction": record})
+    assert board.prediction is not None
+    assert board.prediction.figures == ()
+    assert any("refused this patient" in text for text in board.unknown)
+
+
+def test_features_that_are_missing_or_out_of_date_are_told(case, trained) -> None:
+    from IRAILib.biopsy.radiomics import Settings
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_features import extract_case
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+    from IRAILib.scene.nodes import mask_from_segment
+
+    opened = open_model(trained[1])
+    with pytest.raises(InputError, match="no features yet"):
+        predict_case(case, None, opened, {})
+    shape = extract_case(case, Settings(families=("morphology",)), run=here)
+    document = read_record(predict_case(case, shape, opened, {"albumin_g_per_l": "40"}))
+    assert "stat_mean" in document["refused"]
+    grid = mask_from_segment(case.lesion).grid
+    set_segment(case.lesion, ellipsoid(grid, (5.0, 5.0, 5.0)), grid)
+    with pytest.raises(InputError, match="out of date"):
+        predict_case(case, shape, opened, {})
+
+
+@pytest.mark.parametrize("harm", ["empty folder", "no json", "another json", "a changed number", "cut off"])
+def test_a_damaged_model_is_named_and_never_used(trained, tmp_path, harm) -> None:
+    from IRAILib.scene.biopsy_model import open_model
+
+    folder = tmp_path / "model"
+    if harm == "empty folder":
+        folder.mkdir()
+    else:
+        shutil.copytree(trained[1], folder)
+        text = (folder / "model.json").read_text(encoding="utf-8")
+        changed = {"no json": "\x00\x01", "another json": '{"a": 1}', "cut off": text[:len(text) // 2],
+                   "a changed number": text.replace('"alpha": 0.1', '"alpha": 0.4')}[harm]
+        assert changed != text
+        (folder / "model.json").write_text(changed, encoding="utf-8")
+    with pytest.raises(InputError, match=r"model\.json"):
+        open_model(folder)
