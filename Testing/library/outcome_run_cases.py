@@ -80,7 +80,7 @@ def _table(n: int, truth: np.ndarray, seed: int, columns: tuple[str, str]) -> Ta
 
 
 def _score(held: HeldOut, other: HeldOut | None):
-    named = {"patients": held.patient, "repeats": held.repeat, "n": 200, "seed": 1}
+    named = {"patients": held.patient, "repeats": held.repeat, "n": 60, "seed": 1}
     if held.kind == "binary":
         truth = np.asarray(held.classes, object)[held.truth]
         return class_report(truth, held.probability, held.classes,

@@ -112,8 +112,16 @@ def _text(value: Any) -> str:
 
 
 def _say(found: Any, out: Path) -> None:
+    ending = "is not in the table; it carries no weight in this model"
+    idle = [warning for warning in found.warnings if warning.endswith(ending)]
     for warning in found.warnings:
-        print(f"note: {warning}")
+        if warning not in idle or len(idle) <= 3:
+            print(f"note: {warning}")
+    if len(idle) > 3:
+        print(f"note: {len(idle)} of the model's columns are not in the table; they carry no weight in this model")
+    answered = [row for row in found.rows if not row.refused]
+    if answered and not any(row.reasons for row in answered):
+        print("note: this model weighs no column: every patient gets the same answer, that of the training cohort")
     refused = f", {found.n_refused} refused" if found.n_refused else ""
     print(f"{out}: {len(found.rows)} rows{refused}; validated on: {found.validated_on}. Research software, not for "
           "clinical decisions.")
