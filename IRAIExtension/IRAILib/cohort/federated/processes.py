@@ -144,6 +144,8 @@ def submit(home: Path, plan: FederatedPlan, address: str, *, tls: Tls | None = N
     """
     flower = flower or flower_folder()
     tls = tls or Tls()
+    if not (home / "results").is_dir():
+        raise InputError(f"{home}: not the folder of the SuperLink; give the one that it was started with")
     token = uuid.uuid4().hex[:12]
     work = home / f"run-{token}"
     work.mkdir(parents=True)
@@ -158,7 +160,7 @@ def submit(home: Path, plan: FederatedPlan, address: str, *, tls: Tls | None = N
     command = [str(flower / "flwr"), "run", str(folder), "irai", "--run-config", str(work / "run.toml")]
     said = subprocess.run(command, env=environment(flower, work), capture_output=True, text=True, timeout=wait_s)
     if said.returncode:
-        words = " ".join((said.stderr + said.stdout).split())
+        words = " ".join(word for word in (said.stderr + said.stdout).split() if not set(word) & set("│╭╮╰╯─"))
         raise RefusedError(f"federated: the run did not start at {address}: {words[-300:]}")
     return home / "results" / f"{token}.json"
 
