@@ -26,6 +26,7 @@ from IRAILib.biopsy.outcome.evaluate.regression import cox_slope
 from IRAILib.geometry import InputError
 from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.utils import restricted_mean_survival_time
+from scipy import stats
 from sksurv import metrics as peer
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
@@ -186,6 +187,10 @@ def test_groups_are_kaplan_meier_with_its_interval() -> None:
     assert found.bins[0].observed == pytest.approx(1 - fitted.predict(0.5))
     at = fitted.confidence_interval_[fitted.confidence_interval_.index <= 0.5].iloc[-1]
     value, low, high = observed_risk(time[rows], event[rows], 0.5)
+    none = observed_risk([3.0] * 10, [0] * 10, 2.0)
+    assert none == (0.0, 0.0, pytest.approx(stats.binomtest(0, 10).proportion_ci().high))
+    every = observed_risk([1.0] * 10, [1] * 10, 2.0)
+    assert every == (1.0, pytest.approx(stats.binomtest(10, 10).proportion_ci().low), 1.0)
     assert (value, low, high) == pytest.approx((found.bins[0].observed, 1 - at.iloc[1], 1 - at.iloc[0]), abs=1e-9)
 
 

@@ -135,7 +135,7 @@ class ConformalSurvival:
 
     def _said(self, bound: float, high: float | None, alpha: float) -> str:
         first = (f"no lower bound can be given at {100 * (1 - alpha):g} %" if bound <= 0 else
-                 f"no event before {bound:.4g} in at least {100 * (1 - alpha):g} % of such patients")
+                 f"no event before {bound:.4g}, a bound that holds for {100 * (1 - alpha):g} % of all patients")
         return first + (f"; the latest time is not reached by {self.horizon:.4g}" if high is None else "")
 
     def to_dict(self) -> dict[str, Any]:

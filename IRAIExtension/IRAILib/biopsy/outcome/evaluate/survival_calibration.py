@@ -76,13 +76,13 @@ def _figures(time: np.ndarray, kind: np.ndarray, risk: np.ndarray, pseudo: np.nd
             out[place] = function()
         except NotEstimableError:
             continue
-    columns = spline_columns(x, knots)
-    if x.std() < 1e-9 or np.linalg.matrix_rank(columns) < columns.shape[1]:
+    columns = spline_columns(risk, knots)
+    if risk.std() < 1e-9 or np.linalg.matrix_rank(columns) < columns.shape[1]:
         return out
     beta = np.linalg.lstsq(columns, pseudo, rcond=None)[0]
     error = np.abs(np.clip(columns @ beta, 0, 1) - risk)
     out[3:6] = error.mean(), np.median(error), np.quantile(error, 0.9)
-    out[6:] = np.clip(spline_columns(log_cumulative_hazard(grid), knots) @ beta, 0, 1)
+    out[6:] = np.clip(spline_columns(grid, knots) @ beta, 0, 1)
     return out
 
 
@@ -94,8 +94,8 @@ def horizon_calibration(time: Any, event: Any, risk: Any, horizon: float, *, cau
 
     Args: time (n,), event (n,) 0/1 (with `cause`: 0 censored, 1, 2, ...); risk (n,) predicted chance of the event (of
         that cause) by horizon; patients, repeats (n,): see class_report; n_bins: None: one for 20 patients, 2 to 10.
-    The curve regresses pseudo-values (of all patients of a repeat; they are resampled with them) on a restricted cubic
-    spline of the log cumulative hazard.
+    The curve regresses pseudo-values (of all patients of a repeat; they are resampled with them) by least squares on a
+    restricted cubic spline of the risk, cut at 0 and 1.
     Raises: InputError; NotEstimableError: no patient, or a horizon beyond the follow-up; CancelledError.
     """
     time, kind = causes(time, event)
@@ -110,7 +110,7 @@ def horizon_calibration(time: Any, event: Any, risk: Any, horizon: float, *, cau
         pseudo[part] = pseudo_values(time[part], kind[part], horizon, cause)
     rows = parts[0]
     grid = curve_grid(risk)
-    knots = spline_knots(log_cumulative_hazard(risk[rows]))
+    knots = spline_knots(risk[rows])
     own = (kind > 0 if cause is None else kind == cause) & (time <= horizon)
     reason = ("no event was seen by the horizon" if not own.any() else "every patient has the same prediction"
               if risk.std() < 1e-9 else "the regression has no finite solution on these predictions")
@@ -143,8 +143,9 @@ def _bins(time: np.ndarray, kind: np.ndarray, risk: np.ndarray, rows: np.ndarray
 
 
 def observed_risk(time: Any, event: Any, horizon: float, cause: int | None = None,
-                  level: float = 0.95) -> tuple[float, float | None, float | None]:
-    """(risk by the horizon, low, high) by Kaplan-Meier or Aalen-Johansen; limits on the log-log scale, None at 0 and 1.
+                  level: float = 0.95) -> tuple[float, float, float]:
+    """(risk by the horizon, low, high) by Kaplan-Meier or Aalen-Johansen; limits on the log-log scale; at a risk of 0
+    or 1 exact binomial ones of the patients whose state at the horizon is known.
 
     Raises: InputError; NotEstimableError when the follow-up ends before the horizon.
     """
@@ -154,8 +155,10 @@ def observed_risk(time: Any, event: Any, horizon: float, cause: int | None = Non
     curve = free if cause is None else aalen_johansen(time, kind, cause)
     value, variance = float(curve.at(horizon)), float(curve.variance_at(horizon))
     risk = 1 - value if cause is None else value
-    if not 0 < risk < 1:
-        return risk, None, None
+    if risk <= 0 or risk >= 1:
+        known = int(((kind > 0) | (time >= horizon)).sum())
+        tail = ((1 - level) / 2) ** (1 / known)
+        return (0.0, 0.0, 1 - tail) if risk <= 0 else (1.0, tail, 1.0)
     free_share = 1 - risk
     theta = norm.ppf((1 + level) / 2) * math.sqrt(variance) / (free_share * abs(math.log(free_share)))
     return risk, 1 - free_share ** math.exp(-theta), 1 - free_share ** math.exp(theta)
