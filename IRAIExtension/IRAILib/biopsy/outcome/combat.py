@@ -77,8 +77,9 @@ class ComBat:
                                "it; set unseen_site to 'unharmonised' to pass it as it is")
         for s, name in enumerate(self.sites):
             rows = np.flatnonzero(site == name)
-            standard = (values[np.ix_(rows, place)] - self.mean) / self.sd
-            values[np.ix_(rows, place)] = (standard - self.shift[s]) / np.sqrt(self.scale[s]) * self.sd + self.mean
+            cells = np.ix_(rows, np.array(place))
+            standard = (values[cells] - self.mean) / self.sd
+            values[cells] = (standard - self.shift[s]) / np.sqrt(self.scale[s]) * self.sd + self.mean
         return Matrix(values, data.names, data.source, data.site)
 
     def state(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Fold:
     name: str
 
 
-def patient_folds(outcome: Outcome, patients: Sequence[str], n_folds: int, *, repeat: int = 0,
+def patient_folds(outcome: Outcome, patients: Sequence[str] | np.ndarray, n_folds: int, *, repeat: int = 0,
                   seed: int = 0) -> list[Fold]:
     """n_folds splits of n rows; rows of a patient stay together; classes (events by thirds of time) are balanced.
 
@@ -70,7 +70,8 @@ def _strata(outcome: Outcome) -> np.ndarray:
     return strata
 
 
-def site_folds(outcome: Outcome, patients: Sequence[str], sites: Sequence[str]) -> list[Fold]:
+def site_folds(outcome: Outcome, patients: Sequence[str] | np.ndarray,
+               sites: Sequence[str] | np.ndarray) -> list[Fold]:
     """Each site in turn is held out; rows of its patients elsewhere leave the training.
 
     Sites with fewer than 5 events (or of the smaller class) are held out together as one. Raises RefusedError when

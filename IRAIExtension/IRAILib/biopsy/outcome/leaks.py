@@ -149,7 +149,7 @@ def _from_time(table: Table, name: str, outcome: Outcome) -> Leak | None:
     values, known = _codes(table, name)
     for rows, where in ((known, "all rows"), (known & (outcome.label == 1), "rows with an event")):
         if rows.sum() >= MIN_ROWS and np.ptp(values[rows]) > 0 and np.ptp(outcome.time[rows]) > 0:
-            rho = float(spearmanr(values[rows], outcome.time[rows])[0])
+            rho = float(np.asarray(spearmanr(values[rows], outcome.time[rows]))[0])
             if abs(rho) > MAX_TIME_CORRELATION:
                 return Leak(name, "made from the time", f"rank correlation {rho:.2f} with the time in {where}", rho, "")
     return None
@@ -164,8 +164,8 @@ def _missingness(table: Table, name: str, outcome: Outcome, n_columns: int) -> L
 
         counts = np.array([[(missing & (outcome.label == k)).sum(), (~missing & (outcome.label == k)).sum()]
                            for k in range(len(outcome.classes))])
-        result = chi2_contingency(counts, correction=False)
-        p, size = float(result[1]), float(np.sqrt(result[0] / len(outcome)))
+        squared, p = (float(value) for value in list(chi2_contingency(counts, correction=False))[:2])
+        size = float(np.sqrt(squared / len(outcome)))
     else:
         p, size = _log_rank(outcome.time, outcome.label == 1, missing), 0.0
     if p * n_columns >= MISSING_P:

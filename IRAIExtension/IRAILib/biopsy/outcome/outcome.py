@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...geometry import InputError
+from .cells import cell_text
 from .record import Plan
 from .table import Table
 
@@ -52,6 +53,10 @@ def read_outcome(table: Table, plan: Plan) -> tuple[Outcome, np.ndarray, list[st
     """
     target = table.require(plan.target, "target column")
     words = table.text[target]
+    if table.kinds[target] == "category":
+        words = table.values[target]
+    elif table.kinds[target] == "number":
+        words = np.array([cell_text(value) for value in table.values[target]], object)
     if plan.kind in ("survival", "competing") and plan.time is None:
         raise InputError(f"{table.source}: kind '{plan.kind}' needs the time column")
     known = np.array([word is not None for word in words])

@@ -114,7 +114,7 @@ def fit_chain(recipe: Recipe, rows: Rows, outcome: Outcome, random: np.random.Ge
     return Pipeline(encoder, chain, None, recipe.columns)
 
 
-def fit(recipe: Recipe, rows: Rows, outcome: Outcome, patients: Sequence[str], *, seed: int,
+def fit(recipe: Recipe, rows: Rows, outcome: Outcome, patients: Sequence[str] | np.ndarray, *, seed: int,
         cancelled: Callable[[], bool] | None = None) -> Pipeline:
     """A pipeline of these rows, its settings chosen by inner cross-validation among them (grouped by patient).
 
@@ -137,7 +137,7 @@ def fit(recipe: Recipe, rows: Rows, outcome: Outcome, patients: Sequence[str], *
 
 
 def _inner_losses(recipe: Recipe, family: Any, grid: list[dict[str, Any]], rows: Rows, outcome: Outcome,
-                  patients: Sequence[str], seed: int) -> np.ndarray:
+                  patients: Sequence[str] | np.ndarray, seed: int) -> np.ndarray:
     names = np.asarray(patients).astype(str)
     count = min(recipe.plan.inner_folds, len(set(names.tolist())))
     losses, used = np.zeros(len(grid)), 0

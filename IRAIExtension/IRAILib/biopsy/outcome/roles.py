@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from ...geometry import InputError
 from .record import Plan
@@ -52,7 +53,7 @@ def known_only_later(name: str) -> str | None:
     words = words_of(name)
     if set(words) & _BEFORE:
         return None
-    pairs = set(zip(words, words[1:], strict=False))
+    pairs = set(pairwise(words))
     if pairs & _PAIRS:
         return " ".join(next(iter(sorted(pairs & _PAIRS))))
     if ("5", "fu") in pairs:

@@ -75,7 +75,8 @@ def rank_metrics(held: HeldOut) -> dict[str, Pairs]:
             if held.kind == "multiclass":
                 add(f"auc_{held.classes[kind]}", 0, 1, held.probability[:, kind], against)
         return made
-    assert held.risk is not None and held.horizons is not None
+    assert held.risk is not None
+    assert held.horizons is not None
     add(metric, 0, 1, held.risk, lambda rows: _earlier(held, rows))
     chance = held.incidence if held.kind == "competing" else None if held.survival is None else 1 - held.survival
     for n, horizon in enumerate(held.horizons):

@@ -81,7 +81,7 @@ def univariate(values: np.ndarray, outcome: Outcome) -> np.ndarray:
 def _entered(values: np.ndarray, outcome: Outcome, most: int, mix: float) -> np.ndarray:
     loss = _loss(values, outcome)
     theta = path(loss, mix, (*STABILITY_FRACTIONS, 0.17, 0.12, 0.08), most, tolerance=1e-4)[-1][1]
-    return (np.abs(theta[loss.penalised]) > 0).any(axis=1)
+    return np.asarray((np.abs(theta[loss.penalised]) > 0).any(axis=1))
 
 
 def _stability(values: np.ndarray, outcome: Outcome, most: int, random: np.random.Generator) -> np.ndarray:

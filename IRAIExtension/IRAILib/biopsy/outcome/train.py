@@ -222,7 +222,7 @@ def _conformal(study: Study, found: CrossValidated, warnings: list[str]) -> Any:
             truth = [held.classes[code] for code in held.truth[rows]]
             return ConformalClassifier.from_scores(truth, held.probability[rows], held.classes, alphas=(alpha,),
                                                    origin="cross", patients=patients, folds=held.fold[rows])
-        if found.curves is None or held.kind == "competing":
+        if found.curves is None or held.time is None or held.kind == "competing":
             return None
         return ConformalSurvival.from_scores(held.time[rows], (held.truth[rows] == 1).astype(int), found.curves[rows],
                                              study.curve_times, alphas=(alpha,), origin="cross", patients=patients)

@@ -24,14 +24,16 @@ class BoostingModel:
 
     For survival the trees give the log odds of an event within an interval that ends at ends (I,), for someone who
     reached it; the last column of a row is the number of the interval (discrete-time hazard, Tutz & Schmid 2016).
+    offsets (I,) bring each interval's expected events to those seen in training, which few rounds would not reach.
     """
 
     family = "boosting"
     explained = "path-based (Saabas): each split's change of the mean, summed over the trees"
 
-    def __init__(self, trees: Trees, start: np.ndarray, ends: np.ndarray, n_columns: int,
-                 settings: dict[str, Any]) -> None:
+    def __init__(self, trees: Trees, start: np.ndarray, ends: np.ndarray, n_columns: int, settings: dict[str, Any],
+                 offsets: np.ndarray | None = None) -> None:
         self.trees, self.start, self.ends, self.n_columns, self.settings = trees, start, ends, n_columns, settings
+        self.offsets = np.zeros(len(ends)) if offsets is None else offsets
 
     def _score(self, values: np.ndarray) -> np.ndarray:
         """(n, C): tree k adds to class k modulo C."""
@@ -55,8 +57,23 @@ class BoostingModel:
         return Prediction(risk=np.log(np.maximum(-at, 1e-12)), survival=survival)
 
     def _by_interval(self, values: np.ndarray) -> np.ndarray:
-        return np.column_stack([self._score(np.column_stack([values, np.full(len(values), float(n))]))[:, 0]
+        return np.column_stack([self.hazard_score(np.column_stack([values, np.full(len(values), float(n))]))
                                 for n in range(len(self.ends))])
+
+    def hazard_score(self, lines: np.ndarray) -> np.ndarray:
+        """(n,) log odds of an event in the interval that each line (values and interval number) stands for."""
+        return self._score(lines)[:, 0] + self.offsets[lines[:, -1].astype(int)]
+
+    def recalibrate(self, lines: np.ndarray, label: np.ndarray) -> None:
+        """Sets the offsets so that each interval's expected events are those of these training lines (Newton)."""
+        score, interval = self._score(lines)[:, 0], lines[:, -1].astype(int)
+        for n in range(len(self.ends)):
+            here, shift = interval == n, 0.0
+            wanted = float(np.clip(label[here].mean(), 1e-3, 1 - 1e-3)) if here.any() else 0.5
+            for _ in range(30 if here.any() else 0):
+                chance = 1 / (1 + np.exp(-(score[here] + shift)))
+                shift += float(np.clip((wanted - chance.mean()) / max((chance * (1 - chance)).mean(), 1e-6), -1, 1))
+            self.offsets[n] = np.clip(shift, -4, 4)
 
     def contributions(self, values: np.ndarray) -> np.ndarray:
         if len(self.ends):
@@ -79,12 +96,15 @@ class BoostingModel:
 
     def state(self) -> dict[str, Any]:
         return {"trees": self.trees.state(), "start": self.start, "ends": self.ends, "n_columns": self.n_columns,
-                "settings": self.settings}
+                "settings": self.settings, "offsets": self.offsets}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> BoostingModel:
-        return cls(Trees.from_state(state["trees"]), np.asarray(state["start"], float).reshape(-1),
-                   np.asarray(state["ends"], float).reshape(-1), int(state["n_columns"]), dict(state["settings"]))
+        start, ends, offsets = (np.asarray(state[name], float).reshape(-1) for name in ("start", "ends", "offsets"))
+        if len(offsets) != len(ends):
+            raise ValueError("offsets and intervals differ in number")
+        return cls(Trees.from_state(state["trees"]), start, ends, int(state["n_columns"]), dict(state["settings"]),
+                   offsets)
 
 
 class BoostingFamily:
@@ -117,6 +137,8 @@ class BoostingFamily:
             for n in places:
                 kept = trees[: int(grid[n]["rounds"]) * len(start)]
                 made[n] = BoostingModel(joined(kept), start, ends, values.shape[1], dict(grid[n]))
+                if len(ends):
+                    made[n].recalibrate(values_wide, label)
         return made
 
     def loss(self, model: BoostingModel, values: np.ndarray, outcome: Outcome, train: np.ndarray) -> float:
@@ -126,7 +148,7 @@ class BoostingFamily:
             assert chance is not None
             return log_loss(chance, held.label)
         wide, label, _, _ = person_periods(values[~train], held, model.ends)
-        hazard = 1 / (1 + np.exp(-model._score(wide)[:, 0]))
+        hazard = 1 / (1 + np.exp(-model.hazard_score(wide)))
         return log_loss(np.column_stack([1 - hazard, hazard]), label)
 
 
@@ -167,9 +189,10 @@ def _fit(values: np.ndarray, label: np.ndarray, weights: np.ndarray, depth: int,
         leaf = {"column": np.array([-1]), "threshold": np.zeros(1), "left": np.zeros(1, int),
                 "right": np.zeros(1, int), "value": np.zeros(1)}
         return np.array([np.log(share / (1 - share))]), [leaf]
+    settings: dict[str, Any] = {"early_stopping": False, "categorical_features": None}
     fitted = HistGradientBoostingClassifier(
         max_iter=rounds, max_depth=depth, learning_rate=RATE, l2_regularization=RIDGE, min_samples_leaf=least,
-        early_stopping=False, categorical_features=None, random_state=seed).fit(values, label, sample_weight=weights)
+        random_state=seed, **settings).fit(values, label, sample_weight=weights)
     start = np.asarray(fitted._baseline_prediction, float).reshape(-1)  # no public name; held by a test
     return start, [_plain_tree(one.nodes) for stage in fitted._predictors for one in stage]
 

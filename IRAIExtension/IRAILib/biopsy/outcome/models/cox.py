@@ -109,8 +109,11 @@ class CoxModel:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> CoxModel:
-        return cls(*(np.asarray(state[name], float).reshape(-1) for name in ("coefficients", "times", "hazard")),
-                   dict(state["settings"]))
+        coefficients, times, hazard = (np.asarray(state[name], float).reshape(-1)
+                                       for name in ("coefficients", "times", "hazard"))
+        if len(times) != len(hazard) or (np.diff(times) <= 0).any() or (np.diff(hazard) < 0).any():
+            raise ValueError("the baseline hazard is no rising step function")
+        return cls(coefficients, times, hazard, dict(state["settings"]))
 
 
 class CoxFamily:

@@ -44,9 +44,9 @@ class NullModel:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> NullModel:
-        arrays = [np.asarray(state[name], float).reshape(-1)
-                  for name in ("probability", "times", "survival", "incidence")]
-        return cls(*arrays, int(state["n_columns"]), bool(state["competing"]))
+        probability, times, survival, incidence = (np.asarray(state[name], float).reshape(-1) for name in
+                                                   ("probability", "times", "survival", "incidence"))
+        return cls(probability, times, survival, incidence, int(state["n_columns"]), bool(state["competing"]))
 
 
 class NullFamily:
