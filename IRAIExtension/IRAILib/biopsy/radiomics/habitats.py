@@ -142,7 +142,8 @@ class Habitats:
 
 def habitats(images: Volume | Sequence[Volume], mask: Mask, *, n: int | None = None, method: str = "mixture",
              criterion: str | None = None, smallest_share: float = 0.02, smooth_mm: float = 0.0, seed: int = 0,
-             model: HabitatModel | None = None, cancelled: Callable[[], bool] | None = None) -> Habitats:
+             model: HabitatModel | None = None, progress: Callable[[float, str], None] | None = None,
+             cancelled: Callable[[], bool] | None = None) -> Habitats:
     """Divide a lesion into parts that look alike.
 
     Args:
@@ -155,6 +156,7 @@ def habitats(images: Volume | Sequence[Volume], mask: Mask, *, n: int | None = N
         smooth_mm: standard deviation of a Gaussian inside the mask before; 0 for none.
         seed: of the fit.
         model: one fitted on a cohort, in place of a fit here.
+        progress, cancelled: see `extract`.
     Returns: `Habitats`.
     Raises: EmptyMaskError; FrameMismatchError; InputError for too few voxels, NaN, constant intensity or settings;
         RefusedError where no division leaves every part large enough; MissingPackageError without scikit-learn.
@@ -162,7 +164,7 @@ def habitats(images: Volume | Sequence[Volume], mask: Mask, *, n: int | None = N
     case, own = (images, mask), model is None
     if model is None:
         model = fit_habitats([case], n=n, method=method, criterion=criterion, smallest_share=smallest_share,
-                             smooth_mm=smooth_mm, seed=seed, cancelled=cancelled)
+                             smooth_mm=smooth_mm, seed=seed, progress=progress, cancelled=cancelled)
     points, raw = _points(case, smooth_mm)
     if points.shape[1] != len(model.offset):
         raise InputError(f"the habitat model needs {len(model.offset)} images, {points.shape[1]} were given")
@@ -186,7 +188,8 @@ def habitats(images: Volume | Sequence[Volume], mask: Mask, *, n: int | None = N
 
 def fit_habitats(cases: Sequence[tuple[Volume | Sequence[Volume], Mask]], *, n: int | None = None,
                  method: str = "mixture", criterion: str | None = None, smallest_share: float = 0.02,
-                 smooth_mm: float = 0.0, seed: int = 0, cancelled: Callable[[], bool] | None = None) -> HabitatModel:
+                 smooth_mm: float = 0.0, seed: int = 0, progress: Callable[[float, str], None] | None = None,
+                 cancelled: Callable[[], bool] | None = None) -> HabitatModel:
     """One model for a lesion or a cohort; every patient weighs the same number of voxels at most. See `habitats`."""
     criterion = _check_settings(n, method, criterion, smallest_share, smooth_mm)
     if not cases:
@@ -211,6 +214,8 @@ def fit_habitats(cases: Sequence[tuple[Volume | Sequence[Volume], Mask]], *, n: 
     for count in [n] if n is not None else range(SMALLEST, LARGEST + 1):
         if cancelled is not None and cancelled():
             raise CancelledError("habitats cancelled")
+        if progress is not None:
+            progress((count - SMALLEST) / (LARGEST - SMALLEST + 1), f"{count} habitats")
         fit = _fit(x, count, method, criterion, seed)
         if fit is not None and fit[1][3] >= smallest_share:
             tried[count] = fit
