@@ -93,6 +93,8 @@ def run_features(arguments: argparse.Namespace) -> int:
     out = arguments.out
     if out.suffix.lower() not in (".json", ".csv"):
         raise InputError(f"{out}: the result is written as .json or .csv; choose one of these names")
+    if arguments.diagnostics and out.suffix.lower() != ".json":
+        raise InputError(f"{out}: --diagnostics go into the JSON; write to a .json file")
     if any(out.exists() and path.exists() and out.samefile(path) for path in (arguments.image, *arguments.masks)):
         raise InputError(f"{out}: is an input; choose another name for the result")
     settings, shell = _settings(arguments)
