@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 from dataclasses import replace
@@ -136,6 +137,8 @@ class Federation:
 
     def stop(self) -> None:
         """End every process and recorder."""
+        for process in self.processes:
+            process.send(signal.SIGTERM)
         for process in reversed(self.processes):
             process.stop()
         for recorder in self.recorders:

@@ -11,7 +11,7 @@ import pytest
 from federated_cases import PLAN, hospital, write_table
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
-from IRAILib.cohort.federated import Coordinator, FederatedPlan, FixedPoint, read_rows, site_answer, sum_masked
+from IRAILib.cohort.federated import Column, Coordinator, FederatedPlan, FixedPoint, read_rows, site_answer, sum_masked
 from IRAILib.cohort.federated import client_app as client
 from IRAILib.cohort.federated import server_app as server
 from IRAILib.cohort.federated.masking import agree, from_bytes, introduction, new_key_pair
@@ -185,6 +185,17 @@ def test_a_run_without_one_of_its_sites_ends_and_gives_nothing(three, monkeypatc
     grid.silent = 1
     with pytest.raises(RefusedError, match="1 of 3 sites did not answer; nothing can be learnt"):
         server._ask(grid, nodes, {**MOMENTS, "peers": peers, "plan": json.dumps(PLAN.to_dict())})
+
+
+def test_one_site_that_stays_out_ends_the_run_in_one_line_without_a_count(tmp_path) -> None:
+    sites = [Site(tmp_path, number, **({"min_events": 60} if number == 1 else {})) for number in range(3)]
+    with pytest.raises(RefusedError) as refused:
+        server._run(FakeGrid(sites), PLAN)
+    assert str(refused.value) == ("federated: a site stays out: the site has fewer events (or fewer patients without) "
+                                  "than its own limit")
+    nosy = replace(PLAN, columns=(*PLAN.columns, Column("hospital_number")))
+    with pytest.raises(RefusedError, match="the plan uses a column that the site doesn't give"):
+        server._run(FakeGrid([Site(tmp_path, number) for number in range(3)]), nosy)
 
 
 def test_the_number_of_sites_is_the_plans(three, monkeypatch) -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,21 +79,36 @@ class Running:
         return self.process.poll() is None
 
     def stop(self, wait_s: float = 8.0) -> None:
-        """End the process and everything in its session: asked first, then killed."""
+        """End the process and everything in its group: asked first, then killed."""
         for how in (signal.SIGTERM, signal.SIGKILL):
-            try:
+            self.send(how)
+            until = time.monotonic() + wait_s
+            while time.monotonic() < until:
+                if not self.alive and not _group_alive(self.process.pid):
+                    return
+                time.sleep(0.05)
+
+    def send(self, how: signal.Signals) -> None:
+        """A signal to the whole group; nothing where it has ended."""
+        if self.alive or _group_alive(self.process.pid):
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, how)
-            except ProcessLookupError:
-                break
-            try:
-                self.process.wait(wait_s)
-            except subprocess.TimeoutExpired:
-                continue
-        self.process.wait(wait_s)
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of the log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def _group_alive(group: int) -> bool:
+    """Whether a process of the group still runs; one that has ended and waits for its parent doesn't count."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(its_group) == group and state not in "ZX":
+            return True
+    return False
 
 
 def start_superlink(home: Path, host: str, port: int, *, tls: Tls | None = None, flower: Path | None = None,
