@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from filter_phantoms import CONFIGURATIONS, phantom
 from IRAILib.biopsy.radiomics.filters import all_wavelets, apply_filter, check_spec, filter_prefix, filter_reach_kji
+from IRAILib.biopsy.radiomics.filters.convolve import orientations
 from IRAILib.geometry import (
     CancelledError,
     EmptyMaskError,
@@ -172,6 +173,15 @@ def test_a_turned_image_has_a_turned_response(spec) -> None:
     for axes in ((0, 1), (1, 2), (0, 2)):
         turned = apply_filter(volume(np.rot90(array, axes=axes).copy()), spec).array
         np.testing.assert_allclose(turned, np.rot90(straight, axes=axes), atol=1e-10)
+
+
+@pytest.mark.parametrize(("axes", "count"), [(3, 24), (2, 4)])
+def test_orientations_are_the_proper_turns(axes: int, count: int) -> None:
+    matrices = {tuple(np.round(np.diag(signs) @ np.eye(axes)[list(order)]).astype(int).ravel())
+                for order, signs in orientations(axes)}
+    assert len(matrices) == count
+    assert tuple(np.eye(axes, dtype=int).ravel()) in matrices
+    assert all(np.linalg.det(np.reshape(one, (axes, axes))) == pytest.approx(1.0) for one in matrices)
 
 
 def test_simoncelli_passes_half_its_frequency_and_stops_at_the_ends() -> None:
