@@ -164,7 +164,9 @@ def calibration(run: Run, found: Evidence) -> str:
                             + "".join(paragraph(note, "small") for note in model.notes) + "</div>"]))
     notes = "".join(paragraph(note, "small") for note in found.notes if note.startswith("Calibration"))
     notes += paragraph("The predictions of different folds come from different fits. Where a model says little, the "
-                       "folds' different levels remain, and the slope may fall to 0 or below.", "small")
+                       "folds' different levels remain, and the slope may fall to 0 or below. Errors taken as absolute "
+                       "values (the last lines) grow when patients are resampled: their intervals may lie above the "
+                       "estimate.", "small")
     return "".join(parts) + notes
 
 

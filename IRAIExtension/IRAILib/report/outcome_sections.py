@@ -177,11 +177,15 @@ def performance(run: Run) -> str:
     head = ["figure", "", *names, f"model - {against}", "p"]
     methods = list(dict.fromkeys(found.method for metric in metrics if (found := facts.score(run, "model", metric))
                                  and found.method))
-    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged. 95 % intervals: deciding "
-                     f"figure: "
-                     f"{methods[0] if methods else 'none'}; others: {methods[-1] if methods else 'none'}. "
-                     "Differences are paired: the same patients, folds and resamples. p is two-sided and not adjusted "
-                     "for the number of figures; only the first line was fixed beforehand to decide.")
+    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged. 95 % intervals: deciding figure: "
+                     f"{methods[0] if methods else 'none'}; others: {methods[-1] if methods else 'none'}. Differences "
+                     "are paired: the same patients, folds and resamples. p is two-sided and not adjusted for the "
+                     "number of figures (one is added to the count of resamples, so it may lie just above 0.05 where "
+                     "the interval just leaves 0 out); only the first line was fixed beforehand to decide.")
+    if facts.kind(run) == "binary":
+        text += paragraph("Sensitivity, specificity and their like are at a probability of 0.5; this is no threshold "
+                          "to "
+                          "use, the decision curve shows all of them.", "small")
     picture_of = _forest(run, first, names, against)
     return plots([picture_of] if picture_of else []) + table(head, rows, tuple(range(2, len(head)))) + text
 
