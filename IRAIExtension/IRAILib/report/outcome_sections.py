@@ -177,8 +177,8 @@ def performance(run: Run) -> str:
     head = ["figure", "", *names, f"model - {against}", "p"]
     methods = list(dict.fromkeys(found.method for metric in metrics if (found := facts.score(run, "model", metric))
                                  and found.method))
-    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged. 95 % intervals: deciding figure: "
-                     f"{methods[0] if methods else 'none'}; others: {methods[-1] if methods else 'none'}. Differences "
+    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged. 95 % intervals of the deciding "
+                     f"figure: {methods[0] if methods else 'none'}; others: {methods[-1] if methods else 'none'}. Differences "
                      "are paired: the same patients, folds and resamples. p is two-sided and not adjusted for the "
                      "number of figures (one is added to the count of resamples, so it may lie just above 0.05 where "
                      "the interval just leaves 0 out); only the first line was fixed beforehand to decide.")
