@@ -234,13 +234,13 @@ def table(title: str, volume, mask, size: str) -> list[str]:
         lines.append(f"| {name} | {len(found[name])} | {wall:.3f} | {cpu:.3f} | {extra[0]} | {extra[1]} |")
     averaged, merged = found["ours, 3D averaged"], found["ours, 3D merged"]
     theirs = found["flash-radiomics, all it has"]
-    lines += ["", agreement(averaged, theirs, as_flash(averaged), "Beside flash-radiomics") + ". Their axes "
-              "divide by n, ours (as IBSI's covariance) by n - 1; meshes differ by the corners that marching cubes cut."]
+    lines += ["", agreement(averaged, theirs, as_flash(averaged), "Beside flash-radiomics") + ". Their axes divide by "
+              "n, ours by n - 1; meshes differ by the corners that marching cubes cut."]
     if "mirp, 3D merged" in found:
         theirs = found["mirp, 3D merged"]
-        lines += ["", agreement(merged, theirs, as_mirp(theirs), "Beside mirp") + ". mirp estimates Moran's I and Geary's "
-                  "C from random hundreds of voxels where ours takes every pair, and cuts the intensity-volume histogram "
-                  "into other steps."]
+        lines += ["", agreement(merged, theirs, as_mirp(theirs), "Beside mirp") + ". mirp estimates Moran's I and "
+                  "Geary's C from random hundreds of voxels where ours takes every pair, and cuts the intensity-volume "
+                  "histogram into other steps."]
     return lines
 
 
