@@ -153,6 +153,14 @@ def test_turned_and_shifted_points_stay_where_they_are_in_the_patient() -> None:
         assert np.rad2deg(angle) == pytest.approx(25.0)
 
 
+def test_grid_shifts_by_the_share_of_a_voxel() -> None:
+    image, mask = body()
+    still, _ = perturb(image, mask, Perturbation(), FAST)
+    moved, _ = perturb(image, mask, Perturbation(translation_kji=(0.25, 0.5, 0.125)), FAST)
+    steps = still.grid.indices_kji(moved.grid.points_ras(np.zeros((1, 3))))[0]
+    assert steps == pytest.approx([-0.25, -0.5, -0.125])
+
+
 def test_volume_is_changed_by_what_was_asked() -> None:
     image, mask = body()
     for share in (-0.3, -0.1, 0.1, 0.4):
