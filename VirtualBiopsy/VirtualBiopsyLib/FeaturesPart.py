@@ -25,7 +25,6 @@ class FeaturesPart:
         self.ui.stabilityButton.connect("clicked(bool)", lambda *_args: self.onRun("testStability"))
         self.ui.cohortButton.connect("clicked(bool)", self.onCompare)
         self.ui.featuresCancelButton.connect("clicked(bool)", lambda *_args: self.run.cancel())
-        self.ui.findLineEdit.connect("textChanged(QString)", lambda *_args: self.owner.refresh())
         self.ui.openTableButton.connect("clicked(bool)", self.onOpenTable)
         self.run = Run(owner, self.ui.featuresProgressBar, self.ui.featuresProgressLabel)
         self._updating = False
@@ -74,7 +73,7 @@ class FeaturesPart:
 
     def fillTable(self, parameters):
         """The list, drawn again only when it changed."""
-        rows, unstable = featureRows(parameters, self.ui.findLineEdit.text)
+        rows, unstable = featureRows(parameters, parameters.find)
         key = (tuple(rows), tuple(unstable))
         if key == self._shown:
             return

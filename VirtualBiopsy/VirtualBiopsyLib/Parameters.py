@@ -40,6 +40,7 @@ class VirtualBiopsyParameters:
     cohortTable: pathlib.Path
     cohortPatient: str
     hideUnstable: bool = False
+    find: str
     score: str
     scoreValues: str
     modelFolder: pathlib.Path
@@ -54,6 +55,7 @@ class VirtualBiopsyParameters:
     effort: Annotated[str, Choice([QUICK, USUAL, THOROUGH])] = USUAL
     trainFolder: pathlib.Path
     reportFolder: pathlib.Path
+    link: str
     size: vtkMRMLTextNode
     shell: vtkMRMLTextNode
     habitats: vtkMRMLTextNode

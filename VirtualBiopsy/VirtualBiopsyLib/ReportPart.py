@@ -18,7 +18,6 @@ class ReportPart:
         self.ui.reportButton.connect("clicked(bool)", self.onReport)
         self.ui.openReportButton.connect("clicked(bool)", self.onOpen)
         self.ui.showSourceButton.connect("clicked(bool)", self.onShow)
-        self.ui.linkLineEdit.connect("textChanged(QString)", lambda *_args: self.owner.refresh())
         self.written = self.problem = ""
 
     def update(self, parameters):
@@ -28,7 +27,7 @@ class ReportPart:
         folder = pathOf(parameters.reportFolder)
         self.ui.openReportButton.setEnabled(folder is not None and (folder / PAGE).is_file())
         self.fillSources(parameters)
-        self.ui.showSourceButton.setEnabled(bool(self.ui.sourceSelector.count or self.ui.linkLineEdit.text))
+        self.ui.showSourceButton.setEnabled(bool(self.ui.sourceSelector.count or parameters.link.strip()))
         self.owner.say(self.ui.reportNeedsLabel, self.problem or view.needs)
         self.owner.say(self.ui.reportGaveLabel, self.written)
 
@@ -62,7 +61,7 @@ class ReportPart:
     def onShow(self):
         self.problem = ""
         selector = self.ui.sourceSelector
-        link = self.ui.linkLineEdit.text.strip() or selector.itemData(selector.currentIndex)
+        link = self.owner.parameters.link.strip() or selector.itemData(selector.currentIndex)
         with self.owner.attempt(_("The node can't be shown."), part=self):
             found, item = self.owner.logic.findSource(link)
             self.written = _("Selected: {name}").format(name=found.node.GetName()) + (
@@ -73,8 +72,10 @@ class ReportPart:
     @staticmethod
     def showInData(item):
         """Open the Data module on that item, where there is a desktop."""
+        from IRAILib.headless import is_desktop
+
         slicer.util.selectModule("Data")
-        page = getattr(getattr(slicer.modules, "data", None), "widgetRepresentation", None)
-        tree = slicer.util.findChild(page(), "SubjectHierarchyTreeView") if page is not None else None
-        if tree is not None and item:
-            tree.setCurrentItem(item)
+        if is_desktop() and item:
+            page = slicer.modules.data.widgetRepresentation()
+            for tree in slicer.util.findChildren(page, className="qMRMLSubjectHierarchyTreeView"):
+                tree.setCurrentItem(item)

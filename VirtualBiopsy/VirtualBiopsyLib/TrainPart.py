@@ -66,6 +66,7 @@ class TrainPart:
         path = pathOf(parameters.trainTable)
         key = (str(path), path.stat().st_mtime_ns if path is not None and path.exists() else None)
         if self._seen[0] != key:
+            self.problem = ""
             try:
                 self._seen = (key, tuple(self.owner.logic.tableColumns(parameters)), "")
             except IRAIError as error:
