@@ -143,6 +143,23 @@ def test_mask_on_another_grid_is_refused_or_resampled():
         extract(image, away, Settings(resample_mask=True))
 
 
+def test_a_cut_out_mask_on_the_images_voxels_needs_no_resampling():
+    place = Grid(SHAPE, np.array([[0, -2.0, 0, 7], [1.5, 0, 0, -3], [0, 0, 4, 11], [0, 0, 0, 1.0]]))
+    image, mask = Volume(noise(), place, "image"), Mask(block(), place, "mask")
+    cut = mask.crop((2, 1, 3), (7, 10, 9))
+    assert extract(image, cut).values() == extract(image, mask).values()
+    beyond = Mask(np.pad(block(), 2), place.cropped_grid((-2, -2, -2), tuple(n + 4 for n in SHAPE)), "mask")
+    assert extract(image, beyond).values() == extract(image, mask).values()
+    half = np.eye(4)
+    half[:3, 3] = 0.5
+    shifted = Mask(block(), Grid(SHAPE, place.ras_from_ijk @ half), "mask")
+    turned = Mask(block()[:, ::-1, ::-1], Grid(SHAPE, place.ras_from_ijk @ np.array(
+        [[-1, 0, 0, 13], [0, -1, 0, 11], [0, 0, 1, 0], [0, 0, 0, 1.0]])), "mask")
+    for other in (shifted, turned):
+        with pytest.raises(FrameMismatchError, match="another grid"):
+            extract(image, other)
+
+
 def test_other_frame_of_reference_is_refused():
     with pytest.raises(FrameMismatchError, match="frame"):
         extract(Volume(noise(), grid(), "i", "1.2.3"), Mask(block(), grid(), "m", "1.2.4"))

@@ -22,6 +22,8 @@ PEAK_RADIUS_MM = (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0) * 10.0
 """Of a sphere of 1 cm3: 6.2 mm; the local peak looks so far beyond the mask."""
 _SHEAR = 1e-3
 _ANISOTROPY = 1.5
+_OFF_VOXEL = 0.02
+"""Voxels of a cut-out mask may lie so far, in voxels, from those of the image."""
 _MOST_PARTS_NAMED = 5
 _LARGEST = 1e60
 """Intensities beyond can't be raised to the fourth power; no scanner makes them."""
@@ -131,6 +133,9 @@ def on_grid_of(image: Volume, mask: Mask, settings: Settings, warnings: list[str
     check_pair(mask, image)
     if mask.grid.same_grid(image.grid):
         return mask
+    part = _same_lattice(image, mask)
+    if part is not None:
+        return part
     if not settings.resample_mask:
         raise FrameMismatchError(
             f"{mask.name or 'mask'}: is on another grid ({_shape(mask)}) than {image.name or 'image'} "
@@ -139,6 +144,20 @@ def on_grid_of(image: Volume, mask: Mask, settings: Settings, warnings: list[str
     warnings.append(f"the mask was resampled to the image's grid: {mask.volume_ml:.4g} ml before, "
                     f"{resampled.volume_ml:.4g} ml after")
     return resampled
+
+
+def _same_lattice(image: Volume, mask: Mask) -> Mask | None:
+    """A mask whose voxels are voxels of the image (a cut-out, as segment files often are), on the image's grid."""
+    corners = image.grid.indices_kji(mask.grid.corners_ras())
+    start = np.rint(corners[0]).astype(int)
+    box = Grid(mask.grid.shape, np.eye(4)).corners_ras()[:, ::-1] + start
+    if np.abs(corners - box).max() > _OFF_VOXEL:
+        return None
+    out = np.zeros(image.array.shape, bool)
+    to = tuple(slice(max(0, s), max(0, min(n, s + m)))
+               for s, n, m in zip(start, out.shape, mask.array.shape, strict=True))
+    out[to] = mask.array[tuple(slice(t.start - s, t.stop - s) for t, s in zip(to, start, strict=True))]
+    return Mask(out, image.grid, mask.name, mask.frame_of_reference, mask.metadata).require_not_empty()
 
 
 def _check_axes(image: Volume) -> None:
