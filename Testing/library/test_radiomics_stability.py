@@ -203,6 +203,11 @@ def test_cohort_separates_what_is_stable_from_what_is_not() -> None:
     assert result.features["morph_volume"].icc["ICC(1,1)"].low > 0.9
     assert {*dropped, *result.stable()} == set(result.features)
     assert len(result.unstable(0.99)) > len(result.unstable(0.5))
+    for key, one in result.features.items():
+        found = one.icc["ICC(1,1)"]
+        if found.low is not None and 0.01 < found.low < found.estimate - 0.01:
+            assert key in result.unstable(0.5 * (found.low + found.estimate))  # the bound counts, not the estimate
+            assert one.undefined or key not in result.unstable(found.low - 0.005)
     by_hand = icc(result.values[:, :, list(result.features).index("stat_mean")], "ICC(2,1)")
     assert result.features["stat_mean"].icc["ICC(2,1)"] == by_hand
     rows = stability_table(result)
