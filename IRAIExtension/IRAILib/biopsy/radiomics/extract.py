@@ -117,6 +117,8 @@ def extract(image: Volume, mask: Mask, settings: Settings | None = None, *, prog
     features: dict[str, Feature] = {}
     for spec in specs:
         prefix, seen = _filtered(region, spec, cancelled)
+        if any(key.startswith(prefix) for key in features) and prefix:
+            raise InputError(f"filters: {prefix.removesuffix('__')} is given twice")
         for family in settings.families:
             if family == "morphology" and spec is not None:
                 continue
@@ -174,7 +176,7 @@ class _Work:
                 levels.array, levels.n, spacing_mm=region.spacing_mm,
                 families=tuple(f for f in chosen.families if FAMILIES[f].texture), aggregations=chosen.aggregations,
                 morphological=levels.morphological, ngldm_alpha=chosen.ngldm_alpha,
-                glcm_distance=chosen.glcm_distance)
+                glcm_distance=chosen.glcm_distance, check=self.check)
         return self._textures
 
 
