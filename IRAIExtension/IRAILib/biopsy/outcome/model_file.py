@@ -235,7 +235,10 @@ def _tried(model: FittedModel) -> None:
 
     with np.errstate(all="ignore"):
         found = model.pipeline.predict(empty_rows(model), model.horizons)
-        model.pipeline.model.contributions(model.pipeline.matrix(empty_rows(model)).values)
+        values = model.pipeline.matrix(empty_rows(model)).values
+        model.pipeline.model.contributions(values)
+    if values.shape[1] != len(model.pipeline.model.weights()):
+        raise ValueError("the columns and the weights differ in number")
     numbers = [value for value in vars(found).values() if value is not None]
     if not numbers or not all(np.isfinite(value).all() for value in numbers):
         raise ValueError("a prediction is not a number")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .cells import cell_text, number
+from .cells import number
 from .combat import ComBat
 from .fitted import FittedModel, similarity_names
 from .matrix import Rows
@@ -135,11 +135,11 @@ def _inputs(model: FittedModel, table: Table, refusals: list[list[str]], warning
     numbers, words = [], []
     inputs = [c for c in model.columns if c["name"] in model.pipeline.columns]
     for column in inputs:
-        cells = _cells(column, table, refusals, warnings)
+        source = _source(column, table, refusals, warnings)
         if column["kind"] == "number":
-            numbers.append(_number_cells(column, cells, refusals))
+            numbers.append(_number_cells(column, table, source, refusals))
         else:
-            words.append(_word_cells(column, cells, refusals))
+            words.append(_word_cells(column, table, source, refusals))
     n = len(table)
     kinds = [[c["name"] for c in inputs if c["kind"] == kind] for kind in ("number", "category")]
     return Rows(np.column_stack(numbers) if numbers else np.zeros((n, 0)), tuple(kinds[0]),
@@ -149,15 +149,16 @@ def _inputs(model: FittedModel, table: Table, refusals: list[list[str]], warning
                                                           table.text.get(model.site, [None] * n)], object))
 
 
-def _cells(column: dict[str, Any], table: Table, refusals: list[list[str]], warnings: list[str]) -> np.ndarray:
+def _source(column: dict[str, Any], table: Table, refusals: list[list[str]], warnings: list[str]) -> str | None:
+    """The table's column that holds this input, None when there is none."""
     name = column["name"]
     if name in table.values:
-        return table.text[name]
+        return name
     alike = [other for other in table.names if _base(other) == _base(name)]
     same = [other for other in alike if unit_of(other).lower() == unit_of(name).lower()]
     if len(same) == 1:
         warnings.append(f"'{same[0]}' is read as '{name}'")
-        return table.text[same[0]]
+        return same[0]
     if column["needed"]:
         why = f"column '{name}' is missing"
         if alike:
@@ -166,14 +167,17 @@ def _cells(column: dict[str, Any], table: Table, refusals: list[list[str]], warn
             said.append(why)
     else:
         warnings.append(f"'{name}' is not in the table; it carries no weight in this model")
-    return np.full(len(table), None, object)
+    return None
 
 
-def _number_cells(column: dict[str, Any], cells: np.ndarray, refusals: list[list[str]]) -> np.ndarray:
-    values = np.full(len(cells), np.nan)
-    for n, cell in enumerate(cells):
-        text = cell_text(cell)
-        if text is None:
+def _number_cells(column: dict[str, Any], table: Table, source: str | None, refusals: list[list[str]]) -> np.ndarray:
+    values = np.full(len(table), np.nan)
+    if source is None:
+        return values
+    if table.kinds[source] == "number":
+        values = table.values[source].astype(float)
+    for n, text in enumerate(table.text[source].tolist()):
+        if text is None or np.isfinite(values[n]):
             continue
         value = number(text)
         if value is None:
@@ -187,11 +191,12 @@ def _number_cells(column: dict[str, Any], cells: np.ndarray, refusals: list[list
     return values
 
 
-def _word_cells(column: dict[str, Any], cells: np.ndarray, refusals: list[list[str]]) -> np.ndarray:
+def _word_cells(column: dict[str, Any], table: Table, source: str | None, refusals: list[list[str]]) -> np.ndarray:
     low = {level.lower(): level for level in column["levels"]}
-    values = np.full(len(cells), None, object)
-    for n, cell in enumerate(cells):
-        text = cell_text(cell)
+    values = np.full(len(table), None, object)
+    if source is None:
+        return values
+    for n, text in enumerate(table.text[source].tolist()):
         if text is None:
             continue
         values[n] = low.get(text.lower())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,29 +23,49 @@ from .record import HeldOut
 
 PRIMARY = {"binary": "auc", "multiclass": "auc_macro", "survival": "c_harrell", "competing": "c_wolbers"}
 SLOW_METRICS_RESAMPLES = 200
+CHUNK = 400
+Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
 HOW = "patients resampled, {n} times, 95 % percentile interval; pairs within a fold, mean over repeats"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fold and contrast: patients (m,) of its rows, their scores (m,), and weigh(chunk) -> weights (c, m) of the
+    ordered pairs (worse, better) whose first row is in the chunk."""
+
+    contrast: int
+    patients: np.ndarray
+    score: np.ndarray
+    weigh: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
 class Pairs:
-    """One block a fold and contrast: patients (m,) of its rows, ordered pairs (m, m), and what each pair scores."""
+    """Every pair that counts; made when asked for, so that memory does not grow with the square of the patients."""
 
-    contrast: list[int]
-    patients: list[np.ndarray]
-    pairs: list[np.ndarray]
-    points: list[np.ndarray]
+    blocks: list[Block]
     n_patients: int
     n_contrasts: int
 
     def figure(self, weights: np.ndarray) -> np.ndarray:
         """(B,) concordance with patient weights (B, n_patients); NaN where no pair is left. Mean over contrasts."""
         top, below = (np.zeros((self.n_contrasts, len(weights))) for _ in range(2))
-        for kind, patients, pairs, points in zip(self.contrast, self.patients, self.pairs, self.points, strict=True):
-            w = weights[:, patients]
-            top[kind] += ((w @ points) * w).sum(axis=1)
-            below[kind] += ((w @ pairs) * w).sum(axis=1)
+        for block in self.blocks:
+            whole = weights[:, block.patients]
+            for start in range(0, len(block.patients), CHUNK):
+                rows = np.arange(start, min(start + CHUNK, len(block.patients)))
+                pairs = block.weigh(rows) * (block.patients[rows][:, None] != block.patients[None])
+                mine, score = whole[:, rows], block.score[rows][:, None]
+                gain = pairs * ((score > block.score[None]) + 0.5 * (score == block.score[None]))
+                top[block.contrast] += ((mine @ gain) * whole).sum(axis=1)
+                below[block.contrast] += ((mine @ pairs) * whole).sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             return (top / below).mean(axis=0)
+
+    def with_resamples(self, n: int, seed: int) -> tuple[float, np.ndarray]:
+        """The figure and its values (n,) with patients drawn with replacement; the same seed draws the same."""
+        values = self.figure(np.vstack([np.ones((1, self.n_patients)), draws(self.n_patients, n, seed)]))
+        return float(values[0]), values[1:]
 
 
 def rank_metrics(held: HeldOut) -> dict[str, Pairs]:
@@ -53,47 +74,46 @@ def rank_metrics(held: HeldOut) -> dict[str, Pairs]:
     risks a patient with another event before the horizon is a control, Blanche et al. 2013)."""
     names, patient = np.unique(held.patient, return_inverse=True)
     made: dict[str, Pairs] = {}
+    folds = [np.flatnonzero((held.repeat == repeat) & (held.fold == number))
+             for repeat, number in sorted(set(zip(held.repeat.tolist(), held.fold.tolist(), strict=True)))]
 
-    def add(metric: str, contrast: int, n_contrasts: int, score: np.ndarray, weight: Callable[..., np.ndarray]) -> None:
-        here = made.setdefault(metric, Pairs([], [], [], [], len(names), n_contrasts))
-        for repeat, number in sorted(set(zip(held.repeat.tolist(), held.fold.tolist(), strict=True))):
-            rows = np.flatnonzero((held.repeat == repeat) & (held.fold == number))
-            pairs = weight(rows) * (patient[rows][:, None] != patient[rows][None])
-            gain = (score[rows][:, None] > score[rows][None]) + 0.5 * (score[rows][:, None] == score[rows][None])
-            here.contrast.append(contrast)
-            here.patients.append(patient[rows])
-            here.pairs.append(pairs)
-            here.points.append(pairs * gain)
+    def add(metric: str, contrast: int, n_contrasts: int, score: np.ndarray, weigh: Weigh) -> None:
+        here = made.setdefault(metric, Pairs([], len(names), n_contrasts))
+        here.blocks += [Block(contrast, patient[rows], score[rows], partial(weigh, rows)) for rows in folds]
 
     metric = PRIMARY[held.kind]
     if held.probability is not None:
         wanted = [1] if held.kind == "binary" else list(range(len(held.classes)))
         for n, kind in enumerate(wanted):
-            def against(rows: np.ndarray, kind: int = kind) -> np.ndarray:
-                return 1.0 * (held.truth[rows] == kind)[:, None] * (held.truth[rows] != kind)[None]
-            add(metric, n, len(wanted), held.probability[:, kind], against)
+            sides = (held.truth == kind).astype(float), (held.truth != kind).astype(float)
+            add(metric, n, len(wanted), held.probability[:, kind], partial(_sides, sides))
             if held.kind == "multiclass":
-                add(f"auc_{held.classes[kind]}", 0, 1, held.probability[:, kind], against)
+                add(f"auc_{held.classes[kind]}", 0, 1, held.probability[:, kind], partial(_sides, sides))
         return made
     assert held.risk is not None
     assert held.horizons is not None
-    add(metric, 0, 1, held.risk, lambda rows: _earlier(held, rows))
+    add(metric, 0, 1, held.risk, partial(_earlier, held))
     chance = held.incidence if held.kind == "competing" else None if held.survival is None else 1 - held.survival
     for n, horizon in enumerate(held.horizons):
         if chance is not None:
-            weights = _at_horizon(held, float(horizon))
-            add(f"auc@{horizon:g}", 0, 1, chance[:, n], lambda rows, w=weights: w[0][rows][:, None] * w[1][rows][None])
+            add(f"auc@{horizon:g}", 0, 1, chance[:, n], partial(_sides, _at_horizon(held, float(horizon))))
     return made
 
 
-def _earlier(held: HeldOut, rows: np.ndarray) -> np.ndarray:
-    """(m, m): the event of interest came first; a competing event never counts as early."""
+def _sides(sides: tuple[np.ndarray, np.ndarray], rows: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+    """Each case's weight times each control's."""
+    return sides[0][rows[chunk]][:, None] * sides[1][rows][None]
+
+
+def _earlier(held: HeldOut, rows: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+    """The event of interest came first; a competing event never counts as early."""
     assert held.time is not None
     time, truth = held.time[rows], held.truth[rows]
-    later = (time[:, None] < time[None]) | ((time[:, None] == time[None]) & (truth == 0)[None])
+    first, event = time[chunk][:, None], (truth[chunk] == 1)[:, None]
+    later = (first < time[None]) | ((first == time[None]) & (truth == 0)[None])
     if held.kind == "competing":
         later |= (truth > 1)[None]
-    return 1.0 * ((truth == 1)[:, None] & later & ~np.eye(len(rows), dtype=bool))
+    return 1.0 * (event & later)
 
 
 def _at_horizon(held: HeldOut, horizon: float) -> tuple[np.ndarray, np.ndarray]:
@@ -148,8 +168,7 @@ def score_all(held: Mapping[str, HeldOut], *, bootstraps: int, seed: int,
     for name, one in held.items():
         scores[name], kept[name] = {}, {}
         for metric, pairs in rank_metrics(one).items():
-            values = pairs.figure(draws(pairs.n_patients, bootstraps, seed))
-            estimate = float(pairs.figure(np.ones((1, pairs.n_patients)))[0])
+            estimate, values = pairs.with_resamples(bootstraps, seed)
             kept[name][metric] = estimate, values
             scores[name][metric] = interval(estimate, values, pairs.n_patients)
     others = min(bootstraps, SLOW_METRICS_RESAMPLES)

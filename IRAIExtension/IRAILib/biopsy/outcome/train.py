@@ -21,7 +21,7 @@ from .folds import Fold
 from .pipeline import Recipe
 from .record import HeldOut, Plan, Run
 from .sample_size import RULE, refuse_too_few, sample_size
-from .scoring import PRIMARY, draws, interval, pairs_of, primary, score_all
+from .scoring import PRIMARY, interval, pairs_of, primary, score_all
 from .study import Study, prepare
 from .table import Table
 
@@ -134,14 +134,13 @@ def _sensitivity(study: Study, folds: list[Fold], stage: _Stages, whole: HeldOut
         parts = {name: columns for name, columns in parts.items() if name.startswith("only")}
     reference = whole.of_repeat(0)
     pairs = pairs_of(reference)
-    weights = draws(pairs.n_patients, study.plan.bootstraps, study.plan.seed)
-    ours, ours_values = primary(reference), pairs.figure(weights)
+    ours, ours_values = pairs.with_resamples(study.plan.bootstraps, study.plan.seed)
     found = []
     for name, columns in parts.items():
         recipe = Recipe(study.plan, columns, study.plan.models[0])
         held = cross_validate(study, recipe, first, name, progress=stage.step(name, 4 / len(parts)),
                               cancelled=stage.cancelled).held
-        values, estimate = pairs_of(held).figure(weights), primary(held)
+        estimate, values = pairs_of(held).with_resamples(study.plan.bootstraps, study.plan.seed)
         found.append({"name": name, "columns": len(columns), "metric": PRIMARY[held.kind],
                       **interval(estimate, values, pairs.n_patients),
                       "difference": interval(estimate - ours, values - ours_values, pairs.n_patients)})
