@@ -267,6 +267,8 @@ def class_report(truth: Any, probability: Any, classes: Sequence[Any], *, baseli
                  cancelled: Any = None) -> Comparison:
     """`class_metrics` of a model with intervals; of a baseline on the same patients; paired differences with p.
 
+    Within a repeat the patients of all folds are ranked together: give chances, not scores whose scale differs by fold.
+
     Args: as class_metrics, one row a held-out prediction. baseline: (n, C) probabilities of the baseline or None.
         patients: (n,) what is drawn. repeats: (n,) repeat of the cross-validation: figures are averaged over them.
         stratified: patients are drawn within each class (their labels must agree over their rows).
