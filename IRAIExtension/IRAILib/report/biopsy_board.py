@@ -16,7 +16,7 @@ from .. import RESEARCH_NOTICE
 from ..geometry import InputError
 from ..images.atomic import replacing
 
-MOST = {"lesion": 7, "scores": 5, "features": 7, "reasons": 5, "unknown": 7, "sources": 12, "pictures": 2}
+MOST = {"lesion": 8, "scores": 5, "features": 7, "reasons": 5, "unknown": 7, "sources": 12, "pictures": 2}
 LONGEST = 120
 ROOMY = 44
 """Characters of a free text on the page; the whole of it stands in the JSON."""

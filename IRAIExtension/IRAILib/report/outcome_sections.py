@@ -177,11 +177,12 @@ def performance(run: Run) -> str:
     head = ["figure", "", *names, f"model - {against}", "p"]
     methods = list(dict.fromkeys(found.method for metric in metrics if (found := facts.score(run, "model", metric))
                                  and found.method))
+    first_how, others_how = (methods[0], methods[-1]) if methods else ("none", "none")
     text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged. 95 % intervals of the deciding "
-                     f"figure: {methods[0] if methods else 'none'}; others: {methods[-1] if methods else 'none'}. Differences "
-                     "are paired: the same patients, folds and resamples. p is two-sided and not adjusted for the "
-                     "number of figures (one is added to the count of resamples, so it may lie just above 0.05 where "
-                     "the interval just leaves 0 out); only the first line was fixed beforehand to decide.")
+                     f"figure: {first_how}; of others: {others_how}. Differences are paired: the same patients, folds "
+                     "and resamples. p is two-sided and not adjusted for the number of figures (one is added to the "
+                     "count of resamples, so it may lie just above 0.05 where the interval just leaves 0 out); only "
+                     "the first line was fixed beforehand to decide.")
     if facts.kind(run) == "binary":
         text += paragraph("Sensitivity, specificity and their like are at a probability of 0.5; this is no threshold "
                           "to "
@@ -237,12 +238,13 @@ def weights(run: Run, spread: Spread | None) -> str:
                                "column."))
     body = ""
     if spread is not None and spread.rows:
-        bars = [Row(one.name, one.value, one.low, one.high) for one in spread.rows[:25]]
+        bars = [Row(one.name + (f" ({facts.outcome_words(run, one.of)})" if one.of else ""), one.value, one.low,
+                    one.high) for one in spread.rows[:25]]
         parts.append(picture(figures.forest_figure(bars, "coefficient per standard deviation, or per category"),
                              f"Coefficients of the final model. {spread.words}"))
         body = table(["column", *(["outcome"] if any(one.of for one in spread.rows) else []), "final model",
                       "2.5 to 97.5 % of resamples", "not zero in"],
-                     [[one.name, *([one.of] if any(row.of for row in spread.rows) else []), f"{one.value:.3g}",
+                     [[one.name, *([one.of] if any(row.of for row in spread.rows) else []), f"{one.value + 0.0:.3g}",
                        "-" if one.low is None else f"{one.low:.3g} to {one.high:.3g}",
                        "-" if one.share is None else f"{100 * one.share:.0f} %"] for one in spread.rows])
     words = paragraph("A column with weight predicts in this table; that shows no cause, and of two columns that say "

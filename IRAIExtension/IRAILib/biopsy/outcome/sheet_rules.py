@@ -302,9 +302,11 @@ def _output(run: Run, shown: frozenset[str]) -> Answer:
     what = {"binary": "a probability", "multiclass": "a probability of each class",
             "survival": "survival at the horizons and a relative risk",
             "competing": "cumulative incidence at the horizons"}.get(facts.kind(run), "a prediction")
-    return reported(f"{what[:1].upper()}{what[1:]}, a conformal set or interval at {100 * run.plan.coverage:g} % "
-                    f"coverage, "
-                    "the likeness to the training cohort and a refusal outside it; no class is cut from it.")
+    bounds = "" if run.final is not None and run.final.conformal is None else (
+        f" a conformal set or bound at {100 * run.plan.coverage:g} % coverage,")
+    gate = "" if run.final is not None and run.final.similarity is None else (
+        " the likeness to the training cohort and a refusal outside it,")
+    return reported(f"{what[:1].upper()}{what[1:]},{bounds}{gate} and what drove it; no class is cut from it.")
 
 
 @rule("train_versus_test")

@@ -81,8 +81,11 @@ def _limits(run: Run, shown: frozenset[str]) -> Answer:
 
 @rule("input_at_use")
 def _input(run: Run, shown: frozenset[str]) -> Answer:
-    return reported("A missing column or unknown unit is refused; a missing value is filled by the training median and "
-                    "said; a patient unlike the training cohort is refused with the distance.")
+    how = {"median": "the training median", "multiple": "a regression on the other inputs"}[run.plan.imputation]
+    gate = "" if run.final is not None and run.final.similarity is None else (
+        "; a patient unlike the training cohort is refused with the distance")
+    return reported("A missing column that carries weight or an unknown unit is refused; a missing value is filled by "
+                    f"{how}, and a row with most inputs missing is refused{gate}.")
 
 
 @rule("identifiers")
