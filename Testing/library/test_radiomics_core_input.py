@@ -268,6 +268,8 @@ def test_filters_stand_beside_the_image():
     assert "log_sigma1.5mm__stat_mean" in found.features
     assert not any(key.startswith("log") and "morph" in key for key in found.features)
     assert found.features["log_sigma1.5mm__stat_mean"].unit == "response"
+    with pytest.raises(InputError, match="twice"):
+        run(noise(), block(), filters=[{"type": "log", "sigma_mm": 1.5}] * 2)
     with pytest.raises(InputError, match="morphology alone"):
         run(noise(), block(), filter={"type": "log", "sigma_mm": 1.5}, families="morphology")
 
@@ -282,6 +284,8 @@ def test_filters_stand_beside_the_image():
     ({"aggregations": "4D"}, "4D"), ({"outlier_sigma": -1}, "outlier_sigma"), ({"mask_threshold": 2}, "mask_thresh"),
     ({"round_intensity": "yes"}, "round_intensity"), ({"filters": ["log"]}, "filters"), ({"filter": 3}, "filter"),
     ({"glcm_distance": 0}, "glcm_distance"), ({"outlier_sigma": math.nan}, "outlier_sigma"),
+    ({"families": 5}, "families"), ({"filters": 5}, "filters"), ({"spacing_mm": object()}, "spacing_mm"),
+    ({"aggregations": {"3D": 1}}, "aggregations"), ({"discretisation": ["fbn", math.nan]}, "levels"),
     ({"resegment": [None, math.inf]}, "resegment"), ({"intensity_unit": 5}, "intensity_unit"), ([], "keys")])
 def test_wrong_settings_are_named(values, says):
     with pytest.raises(InputError, match=says):

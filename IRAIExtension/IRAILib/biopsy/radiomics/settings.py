@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -161,20 +162,25 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _check_number(value: Any, name: str, low: float, high: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or \
-            not low < value <= high:
+    number = _real(value)
+    if not (math.isfinite(number) and low < number <= high):
         between = f" above {low:g}" if math.isfinite(low) else ""
         between += f" up to {high:g}" if math.isfinite(high) else ""
         raise InputError(f"{name}: must be a number{between}, not {value!r}")
-    return float(value)
+    return number
+
+
+def _real(value: Any) -> float:
+    """A number of any kind as float; NaN for what is none."""
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
 
 
 def _spacing(value: Any) -> tuple[float, ...] | None:
     if value is None:
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, Real):
         value = (value,) * 3
-    if isinstance(value, str) or len(tuple(value)) not in (2, 3):
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) not in (2, 3):
         raise InputError(f"spacing_mm: must be one number, [j, i] or [k, j, i] in mm, not {value!r}")
     return tuple(_check_number(v, "spacing_mm", 0.0) for v in value)
 
@@ -199,9 +205,10 @@ def _discretisation(value: Any, name: str) -> tuple:
     kind: Any = parts[0] if parts else None
     numbers = parts[1:]
     if kind == "fbn" and len(numbers) == 1:
-        n = numbers[0]
-        if isinstance(n, bool) or not isinstance(n, int | float) or n != int(n) or not 2 <= n <= MOST_LEVELS:
-            raise InputError(f"{name}: the number of levels must be a whole number from 2 to {MOST_LEVELS}, not {n!r}")
+        n = _real(numbers[0])
+        if not (2 <= n <= MOST_LEVELS and n == int(n)):
+            raise InputError(f"{name}: the number of levels must be a whole number from 2 to {MOST_LEVELS}, "
+                             f"not {numbers[0]!r}")
         return "fbn", int(n)
     if kind == "fbs" and len(numbers) in (1, 2):
         width = _check_number(numbers[0], f"{name} width", 0.0)
@@ -213,6 +220,8 @@ def _discretisation(value: Any, name: str) -> tuple:
 
 
 def _choices(value: Any, known: tuple[str, ...], name: str) -> tuple[str, ...]:
+    if not isinstance(value, str | list | tuple | set | frozenset | type(None)):
+        raise InputError(f"{name}: must be a list of names, not {value!r}; there are: {', '.join(known)}")
     chosen = (value,) if isinstance(value, str) else tuple(value or ())
     wrong = [str(v) for v in chosen if v not in known]
     if wrong:
@@ -223,6 +232,8 @@ def _choices(value: Any, known: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def _filters(value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, Mapping | list | tuple | type(None)):
+        raise InputError(f"filters: must be a list of filters with type and numbers, not {value!r}")
     specs = (value,) if isinstance(value, Mapping) else tuple(value or ())
     for spec in specs:
         if not isinstance(spec, Mapping):
