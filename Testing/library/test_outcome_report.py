@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from IRAILib.biopsy.outcome import HeldOut, facts
 from IRAILib.biopsy.outcome.evaluate import dynamic_auc
-from IRAILib.biopsy.outcome.horizon_auc import horizon_pairs, score_within_folds
 from IRAILib.biopsy.outcome.record import Leak, plain
-from IRAILib.biopsy.outcome.scoring import primary
+from IRAILib.biopsy.outcome.scoring import primary, rank_metrics
 from IRAILib.geometry import CancelledError, InputError
 from IRAILib.report import outcome_curves as curves
 from IRAILib.report.outcome_folder import metrics_document
@@ -150,9 +149,8 @@ def test_a_model_that_knows_nothing_has_no_risk_groups_and_an_auc_of_a_half(surv
     level = np.array([0.3 + 0.02 * (held.truth[(held.fold == fold)] == 0).mean() for fold in held.fold])
     flat = replace(held, risk=1 - level, survival=np.tile(level[:, None], (1, len(HORIZONS))))
     assert primary(flat) == pytest.approx(0.5)
-    for place in range(len(HORIZONS)):
-        pairs = horizon_pairs(flat, place)
-        assert pairs.figure(np.ones((1, pairs.n_patients)))[0] == pytest.approx(0.5)
+    for name, pairs in rank_metrics(flat).items():
+        assert pairs.figure(np.ones((1, pairs.n_patients)))[0] == pytest.approx(0.5), name
     same = replace(run, held_out={**run.held_out, "model": flat})
     assert curves.risk_groups(same) == []
 
@@ -161,22 +159,9 @@ def test_auc_at_a_horizon_in_one_fold_is_that_of_the_formula(survival) -> None:
     held = survival[0].held_out["model"].of_repeat(0)
     one = replace(held, fold=np.zeros(len(held), int))
     for place, horizon in enumerate(HORIZONS):
-        pairs = horizon_pairs(one, place)
+        pairs = rank_metrics(one)[f"auc@{horizon:g}"]
         expected = dynamic_auc(one.time, one.truth > 0, 1 - one.survival[:, place], horizon)
-        assert pairs.figure(np.ones((1, pairs.n_patients)))[0] == pytest.approx(expected, abs=1e-12)
-
-
-def test_within_fold_auc_takes_the_place_of_the_pooled_one(survival) -> None:
-    run = replace(survival[0], scores={k: dict(v) for k, v in survival[0].scores.items()},
-                  differences={k: dict(v) for k, v in survival[0].differences.items()})
-    score_within_folds(run)
-    for horizon in HORIZONS:
-        entry = run.scores["model"][f"auc@{horizon:g}"]
-        assert "within a fold" in entry["method"]
-        assert entry["low"] <= entry["estimate"] <= entry["high"]
-        assert entry["estimate"] > 0.6
-        gap = run.differences["model - null"][f"auc@{horizon:g}"]
-        assert gap["estimate"] == pytest.approx(entry["estimate"] - run.scores["null"][f"auc@{horizon:g}"]["estimate"])
+        assert pairs.figure(np.ones((1, pairs.n_patients)))[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_characteristics_are_those_of_the_table(binary) -> None:

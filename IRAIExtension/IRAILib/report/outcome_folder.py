@@ -14,7 +14,6 @@ import numpy as np
 from .. import RESEARCH_NOTICE, __version__
 from ..biopsy.outcome import Plan, Run, facts
 from ..biopsy.outcome.card import model_card
-from ..biopsy.outcome.horizon_auc import score_within_folds
 from ..biopsy.outcome.record import plain
 from ..biopsy.outcome.sheets import sheets_csv
 from ..biopsy.outcome.table import Table, read_table
@@ -48,9 +47,6 @@ def train_and_write(table: str, plan: Mapping[str, Any], folder: str, *, command
     asked = Plan.from_dict(split_names(plan, data))
     run = train(data, asked, progress=lambda share, text: tell(0.02 + (TRAIN_SHARE - 0.02) * share, text),
                 cancelled=cancelled)
-    score_within_folds(run)
-    if run.final is not None:
-        run.final.summary |= {"scores": run.scores["model"], "baseline_scores": run.scores.get("baseline", {})}
     run.summary |= flow(run, data)
     run.summary.setdefault("table", Path(table).name)
     if Path(table).is_file():
