@@ -68,7 +68,7 @@ def test_cox_of_three_sites_is_the_stratified_cox_of_the_pooled_rows_by_another_
 
 def test_known_coefficients_come_back_within_their_error() -> None:
     result = train_in_process(replace(PLAN, models=("logistic", "cox"), rounds=12, ridge=0.0),
-                              [hospital(site, 2500, seed=7) for site in range(3)])
+                              [hospital(site, 1500, seed=7) for site in range(3)])
     per_unit = np.array([*(1 / UNITS[:, 1]), 1.0])
     for kind, truth in (("cox", LOG_HAZARD), ("logistic", LOG_ODDS)):
         found = result.coefficients(kind)
@@ -141,15 +141,15 @@ def test_baseline_hazards_give_the_survival_of_an_exponential() -> None:
     random = np.random.default_rng(2)
     sites = []
     for _ in range(3):
-        x = random.normal(size=(3000, 1))
+        x = random.normal(size=(1200, 1))
         death = random.exponential(20 * np.exp(-0.5 * x[:, 0]))
-        sites.append(SiteRows(x, np.full(3000, np.nan), np.minimum(death, 60), (death < 60).astype(float)))
+        sites.append(SiteRows(x, np.full(1200, np.nan), np.minimum(death, 60), (death < 60).astype(float)))
     plan = FederatedPlan("exponential", (Column("x"),), ("cox",), time="t", event="e", horizons=(10.0, 30.0, 100.0))
     result = train_in_process(plan, sites)
     for value in (-1.0, 0.0, 1.5):
         rate = 0.05 * np.exp(0.5 * value)
         np.testing.assert_allclose(result.survival(np.array([[value]]))[0, :2], np.exp(-rate * np.array([10, 30])),
-                                   atol=0.02)
+                                   atol=0.03)
 
 
 def test_missing_numbers_become_the_federated_mean() -> None:
@@ -320,3 +320,7 @@ def test_scores_against_pairs_counted_by_hand() -> None:
     for kind in PLAN.models:
         low, high = found[kind]["ci95"]
         assert 0.5 < low < found[kind]["estimate"] < high <= 1
+    apart = [evaluate(train_in_process(PLAN, THREE), rows)["logistic"]["observed_to_expected"] for rows in THREE]
+    assert min(apart) < 0.95 < 1.05 < max(apart), "the sites' own levels are not in the model and must be seen here"
+    whole = evaluate(train_in_process(replace(PLAN, ridge=0.0), THREE), pooled(THREE))["logistic"]
+    assert whole["observed_to_expected"] == pytest.approx(1, abs=1e-3)

@@ -162,7 +162,9 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         counts = f"{entry['n_patients']} patients, {entry['n_events']} events"
         value = "not defined here" if entry["estimate"] is None else f"{entry['estimate']:.3f}"
         interval = "" if entry["ci95"] is None else " (95 % {:.3f} to {:.3f})".format(*entry["ci95"])
-        print(f"{kind}: {entry['metric']} {value}{interval}, {counts}")
+        print(f"{kind}: {entry['metric']} {value}{interval}, {counts}"
+              + ("" if entry["observed_to_expected"] is None else
+                 f", observed / expected {entry['observed_to_expected']:.2f}"))
     return 0
 
 

@@ -122,7 +122,9 @@ def evaluate(result: FederatedResult, rows: SiteRows) -> dict[str, Any]:
     """AUC (logistic, network) and Harrell's C (cox) of a model on a site's own rows, at the site.
 
     Returns per model {"metric", "estimate", "ci95" (bootstrap over patients, 500 draws, None below 10 events),
-    "n_patients", "n_events"}; estimate None where the rows hold one class or no comparable pair.
+    "n_patients", "n_events", "observed_to_expected"}; estimate None where the rows hold one class or no comparable
+    pair. The last is events over the sum of predicted probabilities (1 is right on average; None for cox): a site
+    whose level differs from the others' sees it here and recalibrates.
     """
     found: dict[str, Any] = {}
     for kind in result.models:
@@ -137,7 +139,9 @@ def evaluate(result: FederatedResult, rows: SiteRows) -> dict[str, Any]:
         interval = bootstrap_interval(score, arrays, 500, 0) if events >= 10 else None
         found[kind] = {"metric": "Harrell C" if kind == "cox" else "AUC",
                        "estimate": None if np.isnan(value) else value, "ci95": interval,
-                       "n_patients": len(outcome), "n_events": events}
+                       "n_patients": len(outcome), "n_events": events,
+                       "observed_to_expected": None if kind == "cox" or not len(outcome) else
+                       events / float(np.sum(result.probability(kind, part.x)))}
     return found
 
 
