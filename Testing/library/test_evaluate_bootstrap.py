@@ -111,25 +111,25 @@ def test_too_few_resamples_leave_the_estimate_without_limits() -> None:
 
 
 def test_the_interval_covers_as_often_as_it_says() -> None:
-    """300 cohorts of 60 patients of known AUC: 95 % limits hold it in 90 to 98.5 % of them."""
+    """120 cohorts of 60 patients of known AUC: 95 % limits hold it in 88 to 99 % of them (binomial luck)."""
     random = np.random.default_rng(7)
     target, hits = float(stats.norm.cdf(1 / np.sqrt(2))), 0
-    for _ in range(300):
+    for _ in range(120):
         truth = np.repeat([0, 1], 30)
-        found = bootstrap(auc, truth, random.normal(size=60) + truth, n=200, seed=int(random.integers(1e6)))
+        found = bootstrap(auc, truth, random.normal(size=60) + truth, n=150, seed=int(random.integers(1e6)))
         hits += found.low <= target <= found.high
-    assert 0.90 <= hits / 300 <= 0.985
+    assert 0.88 <= hits / 120 <= 0.99
 
 
 def test_a_useless_difference_is_called_in_few_cohorts() -> None:
-    """Under no difference p < 0.05 in about 5 % of 200 cohorts (at most 10 %: 1 % of binomial luck)."""
+    """Under no difference p < 0.05 in about 5 of 100 cohorts (at most 13: 0.1 % of binomial luck)."""
     random, small = np.random.default_rng(8), 0
-    for _ in range(200):
+    for _ in range(100):
         truth = np.repeat([0, 1], 25)
         a, b = random.normal(size=50) + truth, random.normal(size=50) + truth
-        found = compare(lambda y, s: Metrics({"auc": auc(y, s)}), [truth], [a], [b], n=150, strata=truth)
+        found = compare(lambda y, s: Metrics({"auc": auc(y, s)}), [truth], [a], [b], n=99, strata=truth)
         small += found.difference["auc"].p < 0.05
-    assert small <= 20
+    assert small <= 13
 
 
 def test_repeats_are_averaged_and_drawn_together() -> None:
