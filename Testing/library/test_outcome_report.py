@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from IRAILib.biopsy.outcome.record import Leak, plain
 from IRAILib.biopsy.outcome.scoring import primary, rank_metrics
 from IRAILib.geometry import CancelledError, InputError
 from IRAILib.report import outcome_curves as curves
+from IRAILib.report import outcome_sections as sections
 from IRAILib.report.outcome_folder import metrics_document
 from IRAILib.report.outcome_patients import characteristics, deciding_figure, subgroups
 from IRAILib.report.outcome_report import make_report, write_outcome_report
@@ -230,6 +232,26 @@ def test_several_classes_have_a_curve_each(tmp_path) -> None:
     text = html_of(make_report(several, bootstraps=DRAWS), tmp_path)
     assert "Nothing can be said against" in text
     assert "A against the rest" not in facts.verdict(several).text
+
+
+def test_coverage_of_sets_and_bounds_is_said_as_it_was_measured(binary, survival) -> None:
+    gate = SimpleNamespace(gate=3.2, z_gate=5.0, names=("a", "b"), n=80, alpha=0.05, notes=("few patients",))
+    part = {"coverage": 0.91, "low": 0.83, "high": 0.96, "n": 80, "size": 1.2, "full": 0.2, "by_class": {}}
+    sets = SimpleNamespace(coverage={"0.1": part})
+    text = sections.use(replace(binary[0], final=SimpleNamespace(conformal=sets, similarity=gate)))
+    assert "91 % (83 to 96), n = 80" in text
+    assert "few patients" in text
+    measured = {"estimate": 0.88, "low": 0.8, "high": 0.95, "n": 90, "method": "", "note": ""}
+    bounds = SimpleNamespace(horizon=36.0, known=70, n=90, largest_weight=2.1, assumption="censoring at random",
+                             coverage={"0.1": {"lower_bound": measured, "interval": measured, "no_bound": 0.1}})
+    text = sections.use(replace(survival[0], final=SimpleNamespace(conformal=bounds, similarity=None)))
+    assert "0.88 (0.80 to 0.95)" in text
+    assert "70 of 90" in text
+    bounds.coverage = {}
+    assert "not measured" in sections.use(replace(survival[0], final=SimpleNamespace(conformal=bounds,
+                                                                                      similarity=None)))
+    none = sections.use(replace(binary[0], final=SimpleNamespace(conformal=None, similarity=None)))
+    assert "conformal set or bound at" not in none
 
 
 def test_a_run_without_held_out_rows_is_refused(binary) -> None:

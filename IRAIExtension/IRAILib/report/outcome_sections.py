@@ -291,31 +291,52 @@ def groups(run: Run, found: list[Subgroup]) -> str:
     return plots(drawn) + body + words
 
 
+def _sets(sets: Any) -> list[list[Any]]:
+    """Measured coverage of the sets, in all and by class."""
+    rows: list[list[Any]] = []
+    for level, one in (getattr(sets, "coverage", None) or {}).items():
+        rows.append([f"sets at {100 * (1 - float(level)):g} %: truth in the set, held out", _share(one)])
+        rows += [[f"of class {name}", _share(part)] for name, part in one.get("by_class", {}).items()]
+        rows.append(["classes in a set, mean; sets that hold every class",
+                     f"{one['size']:.2f}; {100 * one['full']:.0f} %"])
+    return rows
+
+
+def _share(one: dict[str, Any]) -> str:
+    return f"{100 * one['coverage']:.0f} % ({100 * one['low']:.0f} to {100 * one['high']:.0f}), n = {one['n']}"
+
+
+def _bounds(run: Run, sets: Any) -> list[list[Any]]:
+    """What the conformal bounds of times rest on, and their measured coverage where the run has it."""
+    rows: list[list[Any]] = [
+        ["lower bound of the time to the event, read up to", f"{sets.horizon:.4g} {run.plan.time_unit}".strip()],
+        ["patients whose time up to there is known", f"{sets.known} of {sets.n}"],
+        ["largest weight for censoring", f"{sets.largest_weight:.2f}"], ["assumes", sets.assumption]]
+    measured = getattr(sets, "coverage", None) or {}
+    for level, one in measured.items():
+        for key, words in (("lower_bound", "times not before the lower bound"), ("interval", "times in the interval")):
+            found = facts.as_figure(key, one.get(key))
+            if found is not None:
+                rows.append([f"{words}, wanted {100 * (1 - float(level)):g} %, held out", found.text()])
+        if one.get("no_bound") is not None:
+            rows.append(["patients without a lower bound", f"{100 * one['no_bound']:.0f} %"])
+    if not measured:
+        rows.append(["measured coverage", "not measured in this run"])
+    return rows
+
+
 def use(run: Run) -> str:
     """Conformal sets with their measured coverage, and the gate, from the final model."""
     sets = getattr(run.final, "conformal", None)
     gate = getattr(run.final, "similarity", None)
-    rows: list[list[Any]] = []
-    for level, one in (getattr(sets, "coverage", None) or {}).items():
-        rows.append([f"sets at {100 * (1 - float(level)):g} %: truth in the set, held out",
-                     f"{100 * one['coverage']:.0f} % ({100 * one['low']:.0f} to {100 * one['high']:.0f}), n = "
-                     f"{one['n']}"])
-        rows += [[f"  of class {name}", f"{100 * part['coverage']:.0f} % ({100 * part['low']:.0f} to "
-                  f"{100 * part['high']:.0f}), n = {part['n']}"] for name, part in one.get("by_class", {}).items()]
-        rows.append(["classes in a set, mean; sets that hold every class", f"{one['size']:.2f}; "
-                                                                           f"{100 * one['full']:.0f} %"])
-    if sets is not None and hasattr(sets, "horizon"):
-        rows += [["lower bound of the time to the event", f"up to {sets.horizon:.4g} {run.plan.time_unit}".strip()],
-                 ["patients whose time up to there is known", f"{sets.known} of {sets.n}"],
-                 ["largest weight for censoring", f"{sets.largest_weight:.2f}"], ["assumes", sets.assumption]]
+    rows = _bounds(run, sets) if hasattr(sets, "horizon") else _sets(sets)
     if sets is None:
         rows.append(["conformal sets or bounds", "none: not estimable, or not made for this kind of outcome"])
     if gate is None:
         rows.append(["likeness gate", "none: no input that the model uses varies enough"])
     else:
-        rows += [["likeness gate", f"distance {gate.gate:.3g}, robust SD {gate.z_gate:.3g}, over {len(gate.names)} "
-                                   f"inputs of "
-                  f"{gate.n} rows; made so that about {100 * gate.alpha:g} % of like patients are refused"]]
+        rows.append(["likeness gate", f"distance {gate.gate:.3g}, robust SD {gate.z_gate:.3g}, over {len(gate.names)} "
+                     f"inputs of {gate.n} rows; made so that about {100 * gate.alpha:g} % of like patients are refused"])
         rows += [["", note] for note in gate.notes]
     return paragraph(_said("output", run)) + paragraph(_said("input_at_use", run)) + table(["", ""], rows)
 
