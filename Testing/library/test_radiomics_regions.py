@@ -211,6 +211,14 @@ def test_two_tissues_are_found_and_ordered(method: str) -> None:
     np.testing.assert_array_equal(again.labels, found.labels)
 
 
+def test_a_mixture_weighs_its_parts() -> None:
+    """Two overlapping normals, one ten times as common: the border lies where their weighted densities meet."""
+    model = HabitatModel("mixture", np.zeros(1), np.ones(1), np.array([[0.0], [4.0]]), np.ones((2, 1, 1)),
+                         np.array([10 / 11, 1 / 11]), "bic", {2: 0.0}, 1)
+    border = 2.0 + np.log(10.0) / 4.0
+    assert model.labels_of(np.array([[border - 0.01], [border + 0.01]])).tolist() == [1, 2]
+
+
 def test_three_tissues_and_the_number_asked_for() -> None:
     image, mask, truth = two_tissues()
     right = np.indices(truth.shape)[2] > 15

@@ -300,7 +300,7 @@ def test_hostile_input_is_one_line() -> None:
         with pytest.raises(InputError, match="at least 2"):
             stability(image, mask, FAST, n=n)
     with pytest.raises(FrameMismatchError):
-        stability(image, Mask(mask.array[:, :, :-1], Grid((22, 44, 43), image.ras_from_ijk)), FAST, n=2)
+        stability(image, Mask(mask.array, Grid(mask.array.shape, np.diag([1.1, 1.1, 2.2, 1.0]))), FAST, n=2)
     bad = image.array.copy()
     bad[mask.array] = np.nan
     with pytest.raises(InputError, match="NaN"):
