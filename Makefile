@@ -14,8 +14,9 @@ SETTINGS := pyproject.toml Testing/tools/setup_environment.sh
 demo: .venv/.ready
 	$(BIN)/irai demo --out demo
 
-test: .venv/.ready .venv-newest/.ready build/openigtlink/.ready lint
+test: .venv/.ready .venv-newest/.ready .venv-federated/.ready build/openigtlink/.ready lint
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=xml
+	PYTHONPATH=IRAIExtension .venv-federated/bin/python -m pytest -p no:cacheprovider -q Testing/federated
 	cd Testing/scene && PYTHONPATH=../../IRAIExtension ../../.venv-newest/bin/python -m pytest -p no:cacheprovider -q .
 
 lint: .venv/.ready
@@ -34,8 +35,11 @@ benchmark: .venv/.ready .venv/.peers build/openigtlink/.ready
 .venv-newest/.ready: Testing/requirements-scene-newest.txt Testing/tools/setup_environment.sh
 	PYTHON=$(PYTHON) Testing/tools/setup_environment.sh newest
 
+.venv-federated/.ready: Testing/requirements-federated.txt Testing/tools/setup_environment.sh
+	PYTHON=$(PYTHON) Testing/tools/setup_environment.sh federated
+
 build/openigtlink/.ready: Testing/tools/setup_environment.sh
 	Testing/tools/setup_environment.sh openigtlink
 
 clean:
-	rm -rf .venv .venv-newest demo build .pytest_cache .ruff_cache .coverage coverage.xml
+	rm -rf .venv .venv-newest .venv-federated demo build .pytest_cache .ruff_cache .coverage coverage.xml

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes one of the environments: main (.venv), newest (.venv-newest, the scene ring on the newest slicer-core),
+# federated (.venv-federated, Flower, which pins packages that the others move),
 # peers (what benchmarks compare with, into .venv) or openigtlink (Debian's OpenIGTLink C++ programs, built into
 # build/openigtlink, which the tests of the link talk with). Called by the Makefile.
 set -euo pipefail
@@ -60,6 +61,11 @@ newest)
   .venv-newest/bin/pip install -q --disable-pip-version-check -U -r Testing/requirements-scene-newest.txt
   touch .venv-newest/.ready
   ;;
+federated)
+  fresh_venv .venv-federated
+  .venv-federated/bin/pip install -q --disable-pip-version-check -r Testing/requirements-federated.txt
+  touch .venv-federated/.ready
+  ;;
 peers)
   for peer in surface-distance picsl-greedy h5py pykwalify flash-radiomics; do
     .venv/bin/pip install -q --disable-pip-version-check "$peer" || echo "$peer: not to be had here, left out" >&2
@@ -89,7 +95,7 @@ openigtlink)
   touch build/openigtlink/.ready
   ;;
 *)
-  echo "usage: setup_environment.sh main|newest|peers|openigtlink" >&2
+  echo "usage: setup_environment.sh main|newest|federated|peers|openigtlink" >&2
   exit 2
   ;;
 esac
