@@ -12,6 +12,7 @@ import pytest
 from IRAILib.biopsy.radiomics import FAMILIES, Settings, extract, parse_key
 from IRAILib.biopsy.radiomics.names import keys_of, names
 from IRAILib.biopsy.radiomics.presets import PRESETS, preset
+from IRAILib.biopsy.radiomics.region import cut_out_in_place
 from IRAILib.cli.main import main
 from IRAILib.geometry import (
     CancelledError,
@@ -143,21 +144,23 @@ def test_mask_on_another_grid_is_refused_or_resampled():
         extract(image, away, Settings(resample_mask=True))
 
 
-def test_a_cut_out_mask_on_the_images_voxels_needs_no_resampling():
+def test_a_cut_out_mask_on_the_images_voxels_is_put_in_place_exactly():
     place = Grid(SHAPE, np.array([[0, -2.0, 0, 7], [1.5, 0, 0, -3], [0, 0, 4, 11], [0, 0, 0, 1.0]]))
     image, mask = Volume(noise(), place, "image"), Mask(block(), place, "mask")
     cut = mask.crop((2, 1, 3), (7, 10, 9))
-    assert extract(image, cut).values() == extract(image, mask).values()
+    with pytest.raises(FrameMismatchError, match="another grid"):
+        extract(image, cut)
+    asked = Settings(resample_mask=True)
+    assert extract(image, cut, asked).values() == extract(image, mask).values()
     beyond = Mask(np.pad(block(), 2), place.cropped_grid((-2, -2, -2), tuple(n + 4 for n in SHAPE)), "mask")
-    assert extract(image, beyond).values() == extract(image, mask).values()
+    assert extract(image, beyond, asked).values() == extract(image, mask).values()
     half = np.eye(4)
     half[:3, 3] = 0.5
     shifted = Mask(block(), Grid(SHAPE, place.ras_from_ijk @ half), "mask")
     turned = Mask(block()[:, ::-1, ::-1], Grid(SHAPE, place.ras_from_ijk @ np.array(
         [[-1, 0, 0, 13], [0, -1, 0, 11], [0, 0, 1, 0], [0, 0, 0, 1.0]])), "mask")
-    for other in (shifted, turned):
-        with pytest.raises(FrameMismatchError, match="another grid"):
-            extract(image, other)
+    assert cut_out_in_place(image, shifted) is None
+    assert cut_out_in_place(image, turned) is None
 
 
 def test_other_frame_of_reference_is_refused():
@@ -331,6 +334,11 @@ def test_console_writes_json_and_csv(files, capsys):
     document = json.loads((files / "o.json").read_text())
     assert len(document["features"]) == 487
     assert document["settings_hash"] == Settings().hash
+    cut = Mask(block(), grid()).crop((2, 1, 3), (6, 9, 8))
+    write_volume(Volume((cut.array & (np.arange(2, 8) != 3)[:, None, None]).astype(np.uint8), cut.grid),
+                 files / "cut.nii.gz")
+    assert main(["biopsy", "features", image, str(files / "cut.nii.gz"), "--out", str(files / "p.json")]) == 0
+    assert json.loads((files / "p.json").read_text())["features"] == document["features"]
     (files / "c.yaml").write_text("families: [statistics, glcm]\naggregations: 3D_comb\nshell: {outer_mm: 2}\n")
     two = str(files / "two.nii.gz")
     words = ["biopsy", "features", image, two, "--label", "1", "--label", "2", "--config", str(files / "c.yaml")]

@@ -147,6 +147,7 @@ def _settings(arguments: argparse.Namespace):
 
 def _measure(image, path: Path, label: str | None, settings, shell: dict | None, arguments: argparse.Namespace
              ) -> dict[str, Any]:
+    from ..biopsy.radiomics.region import cut_out_in_place
     from ..images import read_mask
     from ..jobs import run_job
 
@@ -154,6 +155,7 @@ def _measure(image, path: Path, label: str | None, settings, shell: dict | None,
         mask = read_mask(path, label=label, reference=image)
     except InputError as error:
         raise type(error)(str(error).replace("(label=...)", "(--label)")) from None
+    mask = cut_out_in_place(image, mask) or mask
     if shell is not None:
         mask = _shell(image, mask, settings, shell)
     found = run_job("IRAILib.biopsy.radiomics:extract", {"image": image, "mask": mask, "settings": settings},

@@ -133,21 +133,24 @@ def on_grid_of(image: Volume, mask: Mask, settings: Settings, warnings: list[str
     check_pair(mask, image)
     if mask.grid.same_grid(image.grid):
         return mask
-    part = _same_lattice(image, mask)
-    if part is not None:
-        return part
     if not settings.resample_mask:
         raise FrameMismatchError(
             f"{mask.name or 'mask'}: is on another grid ({_shape(mask)}) than {image.name or 'image'} "
             f"({_shape(image)}); segment on this image, or ask for resampling (resample_mask: true, --resample-mask)")
+    part = cut_out_in_place(image, mask)
+    if part is not None:
+        return part
     resampled = resample_mask(mask, image.grid).require_not_empty()
     warnings.append(f"the mask was resampled to the image's grid: {mask.volume_ml:.4g} ml before, "
                     f"{resampled.volume_ml:.4g} ml after")
     return resampled
 
 
-def _same_lattice(image: Volume, mask: Mask) -> Mask | None:
-    """A mask whose voxels are voxels of the image (a cut-out, as segment files often are), on the image's grid."""
+def cut_out_in_place(image: Volume, mask: Mask) -> Mask | None:
+    """A mask whose voxels are voxels of the image (a cut-out, as segment files often are), on the image's grid.
+
+    None where its voxels are others. Raises EmptyMaskError where no voxel of it lies in the image.
+    """
     corners = image.grid.indices_kji(mask.grid.corners_ras())
     start = np.rint(corners[0]).astype(int)
     box = Grid(mask.grid.shape, np.eye(4)).corners_ras()[:, ::-1] + start
