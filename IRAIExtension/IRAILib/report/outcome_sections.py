@@ -336,7 +336,8 @@ def use(run: Run) -> str:
         rows.append(["likeness gate", "none: no input that the model uses varies enough"])
     else:
         rows.append(["likeness gate", f"distance {gate.gate:.3g}, robust SD {gate.z_gate:.3g}, over "
-                     f"{len(gate.names)} inputs of {gate.n} rows; made so that about {100 * gate.alpha:g} % of like patients are refused"])
+                     f"{len(gate.names)} inputs of {gate.n} rows; made so that about {100 * gate.alpha:g} % of like "
+                     "patients are refused"])
         rows += [["", note] for note in gate.notes]
     return paragraph(_said("output", run)) + paragraph(_said("input_at_use", run)) + table(["", ""], rows)
 
