@@ -174,7 +174,10 @@ def submit(home: Path, plan: FederatedPlan, address: str, *, tls: Tls | None = N
     (work / "run.toml").write_text(f"token = {json.dumps(token)}\n"
                                    f"plan = {json.dumps(json.dumps(plan.to_dict()))}\n", encoding="utf-8")
     command = [str(flower / "flwr"), "run", str(folder), "irai", "--run-config", str(work / "run.toml")]
-    said = subprocess.run(command, env=environment(flower, work), capture_output=True, text=True, timeout=wait_s)
+    try:
+        said = subprocess.run(command, env=environment(flower, work), capture_output=True, text=True, timeout=wait_s)
+    except subprocess.TimeoutExpired as error:
+        raise RefusedError(f"federated: {address} did not take the run within {wait_s:g} s") from error
     if said.returncode:
         words = " ".join(word for word in (said.stderr + said.stdout).split() if not set(word) & set("│╭╮╰╯─"))
         raise RefusedError(f"federated: the run did not start at {address}: {words[-300:]}")

@@ -39,6 +39,9 @@ def main(grid: Grid, context: Context) -> None:
         answer = _run(grid, plan).to_dict()
     except (IRAIError, ValueError, KeyError) as error:
         answer = {"error": " ".join(str(error).split()), "status": 3 if isinstance(error, RefusedError) else 2}
+    except Exception:
+        log.exception("the run broke")
+        answer = {"error": "federated: the run broke at the coordinator; superlink.log says where", "status": 2}
     with replacing(out) as path:
         path.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
 
