@@ -166,6 +166,21 @@ def test_a_real_signal_is_found_and_the_null_is_one_half() -> None:
     assert len(set(zip(run.held_out["model"].repeat.tolist(), run.held_out["model"].row.tolist(), strict=True))) == 120
 
 
+@pytest.mark.parametrize("balance", ["weights", "smote"])
+@pytest.mark.parametrize("family", ["linear", "boosting", "forest"])
+def test_balanced_training_still_gives_probabilities(balance: str, family: str) -> None:
+    """One in six has the event; a model fitted on balanced classes would expect about every other one."""
+    columns = cases.class_columns(240, 9, noise=1)
+    score = np.array(columns["morph_a"]) - np.array(columns["lab_a"]) + np.random.default_rng(2).logistic(size=240)
+    columns["label"] = ["yes" if value > np.quantile(score, 5 / 6) else "no" for value in score]
+    plan = Plan("label", patient="patient", balance=balance, inner_folds=2, outer_folds=3)
+    study = prepare(cases.table(columns), plan)
+    held = cross_validate(study, Recipe(plan, study.candidates, family), outer_folds(study, 1), "model").held
+    assert held.probability is not None
+    assert held.probability[:, 1].mean() == pytest.approx(1 / 6, abs=0.05)
+    assert primary(held) > 0.65
+
+
 def test_median_imputer_is_a_transformer_of_its_own_rows() -> None:
     from IRAILib.biopsy.outcome.matrix import Matrix
 

@@ -157,18 +157,27 @@ def _inner_losses(recipe: Recipe, family: Any, grid: list[dict[str, Any]], rows:
 
 def _fit_models(recipe: Recipe, family: Any, grid: list[dict[str, Any]], values: np.ndarray, outcome: Outcome,
                 pipeline: Pipeline, rows: Rows, seed: int) -> list[Any]:
-    """Class weights or SMOTE touch the training rows only, here."""
+    """Class weights or SMOTE touch the training rows only, here.
+
+    Either makes the classes look equally frequent; the fitted model is moved back to the shares of the data, so that
+    its probabilities stay probabilities (prior correction, King & Zeng 2001; Elkan 2001).
+    """
     weights = np.ones(len(values))
     balance = recipe.plan.balance if recipe.role == "model" and outcome.time is None else "none"
+    share = np.bincount(outcome.label, minlength=len(outcome.classes)).astype(float)
+    allowed = recipe.max_columns(outcome)
     if balance == "weights":
-        share = np.bincount(outcome.label, minlength=len(outcome.classes))
         weights = len(values) / (np.count_nonzero(share) * share[outcome.label])
     elif balance == "smote":
         source = pipeline.matrix(rows.take(np.zeros(0, int))).source
         blocks = _blocks(source, values)
         values, label = smote(values, outcome.label, blocks, seed=seed)
         outcome, weights = Outcome(outcome.kind, outcome.classes, label), np.ones(len(values))
-    return family.fit_grid(values, outcome, grid, weights, recipe.max_columns(outcome), seed)
+    models = family.fit_grid(values, outcome, grid, weights, allowed, seed)
+    if balance != "none":
+        for model in models:
+            model.shift_prior(np.where(share > 0, share / share.sum(), 1.0))
+    return models
 
 
 def _blocks(source: Sequence[str], values: np.ndarray) -> list[list[int]]:

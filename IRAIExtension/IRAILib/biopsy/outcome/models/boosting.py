@@ -56,6 +56,11 @@ class BoostingModel:
         at = np.array([np.interp(times[-1:], moments, row) for row in logs])[:, 0] if len(times) else logs[:, -1]
         return Prediction(risk=np.log(np.maximum(-at, 1e-12)), survival=survival)
 
+    def shift_prior(self, ratio: np.ndarray) -> None:
+        """Moves the start from balanced classes back to the shares of the data; ratio (C,)."""
+        log = np.log(ratio)
+        self.start = self.start + (log[1:] - log[0] if len(self.start) == 1 else log - log.mean())
+
     def _by_interval(self, values: np.ndarray) -> np.ndarray:
         return np.column_stack([self.hazard_score(np.column_stack([values, np.full(len(values), float(n))]))
                                 for n in range(len(self.ends))])

@@ -25,8 +25,10 @@ class ForestModel:
     family = "forest"
     explained = "path-based (Saabas): each split's change of the mean, averaged over the trees"
 
-    def __init__(self, trees: Trees, times: np.ndarray, n_columns: int, settings: dict[str, Any]) -> None:
+    def __init__(self, trees: Trees, times: np.ndarray, n_columns: int, settings: dict[str, Any],
+                 prior: np.ndarray | None = None) -> None:
         self.trees, self.times, self.n_columns, self.settings = trees, times, n_columns, settings
+        self.prior = np.ones(trees.value.shape[1]) if prior is None else prior
 
     def _mean(self, values: np.ndarray) -> np.ndarray:
         return np.array([self.trees.value[leaves].mean(axis=0) for leaves in self.trees.leaves(values)]).reshape(
@@ -35,9 +37,14 @@ class ForestModel:
     def predict(self, values: np.ndarray, times: np.ndarray) -> Prediction:
         mean = self._mean(values)
         if not len(self.times):
+            mean = mean * self.prior
             return Prediction(probability=mean / mean.sum(axis=1, keepdims=True))
         at = np.array([step_at(self.times, row, times, 0.0) for row in mean]).reshape(len(values), len(times))
         return Prediction(risk=np.log(np.maximum(mean.mean(axis=1), 1e-12)), survival=np.exp(-at))
+
+    def shift_prior(self, ratio: np.ndarray) -> None:
+        """Weighs the leaves' shares of balanced classes back to the shares of the data; ratio (C,)."""
+        self.prior = self.prior * ratio
 
     def contributions(self, values: np.ndarray) -> np.ndarray:
         parts = self.trees.paths(values, self.n_columns) / len(self.trees.roots)
@@ -53,12 +60,12 @@ class ForestModel:
 
     def state(self) -> dict[str, Any]:
         return {"trees": self.trees.state(), "times": self.times, "n_columns": self.n_columns,
-                "settings": self.settings}
+                "settings": self.settings, "prior": self.prior}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> ForestModel:
         return cls(Trees.from_state(state["trees"]), np.asarray(state["times"], float).reshape(-1),
-                   int(state["n_columns"]), dict(state["settings"]))
+                   int(state["n_columns"]), dict(state["settings"]), np.asarray(state["prior"], float).reshape(-1))
 
 
 class ForestFamily:

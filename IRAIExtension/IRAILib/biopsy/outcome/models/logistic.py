@@ -61,6 +61,11 @@ class LogisticModel:
         power = np.exp(score - score.max(axis=1, keepdims=True))
         return Prediction(probability=power / power.sum(axis=1, keepdims=True))
 
+    def shift_prior(self, ratio: np.ndarray) -> None:
+        """Moves the intercepts from balanced classes back to the shares of the data; ratio (C,)."""
+        log = np.log(ratio)
+        self.intercepts = self.intercepts + (log[1:] - log[0] if len(self.intercepts) == 1 else log - log.mean())
+
     def contributions(self, values: np.ndarray) -> np.ndarray:
         """For several classes: towards the most probable class of each row, against the mean of the classes."""
         if self.coefficients.shape[1] == 1:
