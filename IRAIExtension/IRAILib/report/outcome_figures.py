@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,7 @@ def forest_figure(rows: Sequence[Row], xlabel: str, reference: float | None = 0.
     axes.set_yticks([-place for place in range(len(rows))], [f"{label}{' ' + row.note if row.note else ''}"
                                                             for label, row in zip(labels, rows, strict=True)],
                     fontsize=8)
-    axes.set(ylim=(-len(rows) + 0.4, 0.6), xlabel=xlabel)
+    axes.set(ylim=(-len(rows) + 0.4, 0.6), xlabel=textwrap.fill(xlabel, 42))
     return _png(figure)
 
 
@@ -176,7 +177,7 @@ def permutation_figure(null: np.ndarray, observed: float, xlabel: str, p: float 
     axes.hist(null, bins=min(25, max(5, len(null) // 2)), color="#c9d3de", edgecolor="white",
               label=f"{len(null)} shuffled outcomes")
     axes.axvline(observed, color=MODEL, linewidth=2.0, label=f"this run{f' (p = {p:.3g})' if p is not None else ''}")
-    axes.set(xlabel=xlabel, ylabel="runs")
+    axes.set(xlabel=textwrap.fill(xlabel, 60), ylabel="runs")
     axes.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return _png(figure)
 

@@ -128,7 +128,7 @@ def metrics_document(report: Report) -> dict[str, Any]:
     said = facts.verdict(run)
     folds = facts.fold_table(run)
     outer = max((row["fold"] for row in folds), default=0)
-    entries = [_entry(run, metric, outer) for metric in run.scores.get("model", {})]
+    entries = [_entry(run, metric, outer) for metric in facts.metric_names(run)]
     first = next(entry for entry in entries if entry["metric"] == said.metric)
     held = run.held_out["model"]
     return {

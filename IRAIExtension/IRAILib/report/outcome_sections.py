@@ -164,7 +164,7 @@ def performance(run: Run) -> str:
     """Every figure of model, baseline and null with intervals, and the paired difference; the deciding one on top."""
     names = [name for name in ("model", "baseline", "null", *facts.others_beside(run)) if run.scores.get(name)]
     first = facts.primary_metric(run)
-    metrics = sorted(run.scores.get("model", {}), key=lambda metric: metric != first)
+    metrics = sorted(facts.metric_names(run), key=lambda metric: metric != first)
     against = "baseline" if run.differences.get("model - baseline") else "null"
     rows = []
     for metric in metrics:

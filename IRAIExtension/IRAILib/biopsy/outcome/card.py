@@ -69,7 +69,7 @@ def _performance(run: Run) -> str:
     against = "baseline" if run.differences.get("model - baseline") else "null"
     head = f"| figure | {' | '.join(names)} | model - {against} |"
     lines = [head, "|---" * (len(names) + 2) + "|"]
-    for metric in sorted(run.scores.get("model", {}), key=lambda name: name != first)[:12]:
+    for metric in sorted(facts.metric_names(run), key=lambda name: name != first)[:12]:
         cells = [(found.text() if (found := facts.score(run, name, metric)) else "-") for name in names]
         gap = facts.difference(run, metric, against)
         lines.append(f"| {facts.words_of(metric)} | {' | '.join(cells)} | {gap.text(sign=True) if gap else '-'} |")
@@ -78,9 +78,8 @@ def _performance(run: Run) -> str:
 
 def _at_use(run: Run) -> str:
     return (RULES["output"](run, frozenset()).evidence + "\n\n" + RULES["input_at_use"](run, frozenset()).evidence
-            + "\n\nRun it: `irai biopsy predict MODEL_DIR TABLE.csv --out CSV`. Watch it: compare new patients with "
-              "the "
-              "cohort (`irai biopsy drift`), and its calibration with what happened.")
+            + "\n\nRun it: `irai biopsy predict MODEL_DIR TABLE.csv --out CSV`. Watch it: the share that is refused, "
+              "and its calibration against what happened.")
 
 
 def _files(run: Run, hashes: Mapping[str, str]) -> str:

@@ -63,6 +63,9 @@ class Figure:
         if self.estimate is None:
             return f"not estimable ({self.note})" if self.note else "not estimable"
         plus = "+" if sign else ""
+        ends = [abs(value) for value in (self.low, self.high) if value]
+        if sign and ends and min(ends) < 0.5 * 10**-digits:
+            digits += 1  # a limit of -0.00 would not say on which side of 0 it lies
         middle = f"{self.estimate:{plus}.{digits}f}"
         if self.low is None or self.high is None:
             return f"{middle} (no interval{': ' + self.note if self.note else ''})"
@@ -106,6 +109,9 @@ def words_of(metric: str) -> str:
     name, at, horizon = metric.partition("@")
     if at:
         return f"{WORDS.get(name, name.replace('_', ' '))} at {horizon}"
+    part, _, of = metric.partition("_")
+    if of and part in ("auc", "sensitivity", "specificity", "ppv", "npv"):
+        return f"{WORDS[part]}, {of} against the rest"
     return metric.replace("_", " ")
 
 
@@ -129,6 +135,15 @@ def primary_metric(run: Run) -> str:
     if not have:
         raise InputError("this run holds no scores of a model; train again")
     return next(iter(have))
+
+
+def metric_names(run: Run) -> list[str]:
+    """The figures of the model, in the run's order; those of a class that has another name are left out."""
+    held = run.held_out.get("model")
+    classes = held.classes if held is not None else ()
+    numbered = re.compile(r"(auc|sensitivity|specificity|ppv|npv)_(\d+)")
+    return [name for name in run.scores.get("model", {})
+            if not (found := numbered.fullmatch(name)) or found.group(2) in classes]
 
 
 def kind(run: Run) -> str:
@@ -191,8 +206,7 @@ def _beside_chance(run: Run, metric: str) -> str:
     sign = direction(metric) or 1
     if (found.low > 0) if sign > 0 else (found.high < 0):
         return ""
-    return (f" Nor is it shown to be better than a model that knows no column (difference {found.estimate:.2f}, "
-            f"{found.low:.2f} to {found.high:.2f}).")
+    return f" Nor is it shown to be better than a model that knows no column (difference {found.text(sign=True)})."
 
 
 def used(run: Run) -> list[Column]:

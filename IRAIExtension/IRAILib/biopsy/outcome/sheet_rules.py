@@ -181,8 +181,8 @@ def _partition(run: Run, shown: frozenset[str]) -> Answer:
     folds = facts.fold_table(run)
     per_repeat = max((row["fold"] for row in folds), default=plan.outer_folds)
     how = "one site left out at a time" if plan.validation == "site" else f"{per_repeat} outer folds"
-    text = (f"Nested cross-validation: {how}, {plan.repeats} repeats, {plan.inner_folds} inner folds for tuning; "
-            f"{apart}.")
+    again = "1 repeat" if plan.repeats == 1 else f"{plan.repeats} repeats"
+    text = f"Nested cross-validation: {how}, {again}, {plan.inner_folds} inner folds for tuning; {apart}."
     return reported(text) if facts.patients_apart(run) else undone(text)
 
 
@@ -262,7 +262,7 @@ def _multicentre(run: Run, shown: frozenset[str]) -> Answer:
 
 @rule("metrics_used")
 def _metrics(run: Run, shown: frozenset[str]) -> Answer:
-    names = [facts.words_of(name) for name in run.scores.get("model", {})]
+    names = [facts.words_of(name) for name in facts.metric_names(run)]
     extra = [word for word in ("calibration", "decision") if word in shown]
     return reported(f"{', '.join(names)}" + (f"; plots of {' and '.join(extra)} curve" if extra else "") + ". The one "
                     f"that decides was fixed beforehand: {facts.words_of(facts.primary_metric(run))}.")
