@@ -21,7 +21,8 @@ SECTIONS = {"margin": "Margin", "registration": "Registration", "margin_cases": 
             "multimodal": "CT, MR and PET onto each other", "slices": "Ultrasound slices into a CT",
             "fusion_live": "FusionNav, from socket to live slice", "xray": "CT under the C-arm (2D/3D)",
             "dsa": "DSA", "vessels": "Vessels in angiograms", "wire": "Catheter and guide-wire in fluoroscopy",
-            "plan": "Planning", "radiomics": "Radiomics", "outcome": "Outcome models", "cohort": "Cohorts on Dask"}
+            "plan": "Planning", "radiomics": "Radiomics", "outcome": "Outcome models", "cohort": "Cohorts on Dask",
+            "federated": "Federated outcome models"}
 PACKAGES = ("numpy", "scipy", "SimpleITK", "torch", "vtk", "slicer-core", "surface-distance", "picsl-greedy",
             "convexAdam", "itk-elastix", "onnxruntime", "fastcrc", "pyigtl", "pymust", "nanodrr",
             "opencv-python-headless", "small-gicp", "scikit-learn", "lifelines", "mirp", "flash-radiomics", "dask",
