@@ -9,7 +9,7 @@ from .Presenters import cohortText, featureRows, featuresView, stabilityText
 from .Runs import Run
 
 LIST_HEIGHT = 230
-COLUMN_WIDTHS = (134, 88, 52)
+COLUMN_WIDTHS = (126, 84, 50)
 UNSTABLE = "#b35900"
 
 

@@ -79,11 +79,11 @@ class LesionPart:
         self.owner.refresh()
 
     def onSample(self):
-        self.problem = ""
+        self.problem, parameters = "", self.owner.parameters
         with self.owner.attempt(_("The sample could not be made."), part=self), self.sampleRun as run:
-            self.owner.logic.trySample(self.owner.parameters, progress=run.progress, cancelled=run.cancelled)
-            self.owner.logic.measureLesion(self.owner.parameters)
-            self.showLesion()
+            self.owner.logic.trySample(parameters, progress=run.progress, cancelled=run.cancelled)
+            self.owner.logic.measureLesion(parameters)
+            self.showLesion(parameters)
         self.owner.refresh()
 
     def onSegment(self):
@@ -106,7 +106,7 @@ class LesionPart:
         self.problem = ""
         with self.owner.attempt(_("The lesion could not be measured."), part=self, waitCursor=True):
             self.owner.logic.measureLesion(self.owner.parameters)
-            self.showLesion()
+            self.showLesion(self.owner.parameters)
         self.owner.refresh()
 
     def onRegions(self, action):
@@ -116,7 +116,8 @@ class LesionPart:
         self.regionsProblem, self.problem = self.problem, ""
         self.owner.refresh()
 
-    def showLesion(self):
+    @staticmethod
+    def showLesion(parameters):
         from IRAILib.scene.biopsy_pictures import show_lesion
 
-        show_lesion(caseFrom(self.owner.parameters))
+        show_lesion(caseFrom(parameters))

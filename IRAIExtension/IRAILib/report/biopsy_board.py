@@ -7,6 +7,7 @@ page is counted and named ("and 3 more"), never dropped in silence.
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
@@ -18,8 +19,10 @@ from ..images.atomic import replacing
 
 MOST = {"lesion": 8, "scores": 5, "features": 7, "reasons": 5, "unknown": 7, "sources": 12, "pictures": 2}
 LONGEST = 120
-ROOMY = 44
 """Characters of a free text on the page; the whole of it stands in the JSON."""
+LARGEST_PT, SMALLEST_PT = 7.5, 4.8
+ROOMY = 68.0
+"""Lines that a page takes in the largest letters."""
 
 
 @dataclass(frozen=True)
@@ -131,36 +134,33 @@ STYLE = """
 @page { size: A4; margin: 8mm 9mm; }
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { font: 7.5pt/1.22 "Segoe UI", "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif; color: #18202b;
-  background: #fff; width: 190mm; margin: 0 auto; }
-h1 { font-size: 13pt; margin: 0; } h2 { font-size: 9pt; margin: 2.2mm 0 .8mm; border-bottom: .3mm solid #3b5876;
-  color: #26405c; } p { margin: .6mm 0; }
+body { font-family: "Segoe UI", "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif; line-height: 1.22;
+  color: #18202b; background: #fff; width: 190mm; margin: 0 auto; }
+h1 { font-size: 1.75em; margin: 0; } h2 { font-size: 1.2em; margin: .65em 0 .25em; border-bottom: .3mm solid #3b5876;
+  color: #26405c; } p { margin: .2em 0; }
 header { display: flex; justify-content: space-between; align-items: baseline; gap: 4mm; }
-header span { color: #566; font-size: 7pt; }
-.notice { background: #fff6df; border-left: 1mm solid #e0a100; padding: .7mm 2mm; font-size: 7pt; }
-.bad { background: #fdeaea; border-left: 1mm solid #c62828; padding: .7mm 2mm; font-size: 7.5pt; }
-.grey { background: #ededed; border-left: 1mm solid #8c8c8c; color: #555; padding: 1mm 2mm; }
+header span { color: #566; font-size: .93em; }
+.notice { background: #fff6df; border-left: 1mm solid #e0a100; padding: .25em 2mm; font-size: .93em; }
+.bad { background: #fdeaea; border-left: 1mm solid #c62828; padding: .25em 2mm; }
+.grey { background: #ededed; border-left: 1mm solid #8c8c8c; color: #555; padding: .35em 2mm; }
 .row { display: flex; gap: 4mm; } .row > div { flex: 1; min-width: 0; }
-figure { margin: 0; flex: 1; min-width: 0; } figure img { width: 100%; display: block; max-height: 46mm;
-  object-fit: contain; background: #000; } figcaption { font-size: 6.5pt; color: #566; }
+figure { margin: 0; flex: 1; min-width: 0; } figure img { width: 100%; display: block; max-height: 17em;
+  object-fit: contain; background: #000; } figcaption { font-size: .87em; color: #566; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top;
-  padding: .25mm 1.5mm .25mm 0; border-bottom: .15mm solid #e3e8ee; font-weight: normal; overflow-wrap: anywhere; }
-th { color: #566; font-size: 7pt; } td.v { font-weight: 600; } small { color: #566; font-size: 6.5pt; }
+  padding: .07em 1.5mm .07em 0; border-bottom: .15mm solid #e3e8ee; font-weight: normal; overflow-wrap: anywhere; }
+th { color: #566; font-size: .93em; } td.v { font-weight: 600; } small { color: #566; font-size: .87em; }
 a { color: inherit; text-decoration: none; border-bottom: .2mm dotted #6a7f96; } a sup { color: #3b6ea5;
-  font-size: 5pt; line-height: 0; font-weight: normal; }
+  font-size: .67em; line-height: 0; font-weight: normal; }
 td.place { white-space: nowrap; }
-.stale, .stale a { color: #b00020; } .stale::after { content: " STALE"; font-size: 6pt; font-weight: 700; }
-.bar { display: inline-block; position: relative; width: 20mm; height: 2mm; background: linear-gradient(90deg, #dfe5ec
-  5%, #b9c7d6 5%, #b9c7d6 95%, #dfe5ec 95%); vertical-align: middle; }
-.bar i { position: absolute; top: -.6mm; width: .8mm; height: 3.2mm; background: #c8102e; }
-.push { display: inline-block; height: 1.8mm; background: #c46a1b; vertical-align: middle; }
+.stale, .stale a { color: #b00020; } .stale::after { content: " STALE"; font-size: .8em; font-weight: 700; }
+.bar { display: inline-block; position: relative; width: 20mm; height: .75em; background: linear-gradient(90deg,
+  #dfe5ec 5%, #b9c7d6 5%, #b9c7d6 95%, #dfe5ec 95%); vertical-align: middle; }
+.bar i { position: absolute; top: -.2em; width: .8mm; height: 1.15em; background: #c8102e; }
+.push { display: inline-block; height: .7em; background: #c46a1b; vertical-align: middle; }
 .push.minus { background: #2f6fa8; }
-ul { margin: .4mm 0; padding-left: 3.5mm; font-size: 7pt; } li { margin: .15mm 0; }
-.sources td, .sources th { font-size: 6pt; padding-right: 1mm; }
-.sources code { font-size: 5.5pt; }
-.dense { font-size: 6.6pt; } .dense h2 { margin-top: 1.4mm; } .dense figure img { max-height: 33mm; }
-.dense small, .dense ul { font-size: 6pt; } .dense td, .dense th { padding-bottom: .1mm; padding-top: .1mm; }
-footer { margin-top: 1.2mm; font-size: 6pt; color: #566; }
+ul { margin: .15em 0; padding-left: 3.5mm; font-size: .93em; }
+.sources td, .sources th { font-size: .8em; padding-right: 1mm; } .sources code { font-size: .92em; }
+footer { margin-top: .4em; font-size: .8em; color: #566; }
 """
 
 
@@ -175,7 +175,8 @@ def write_board(board: Board, path: Path) -> Path:
         raise InputError(f"board: {', '.join(foreign)} came from no node that is known; nothing was written")
     page = _Page(board, known)
     text = ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            f"<title>{escape(board.title)}</title><style>{STYLE}</style></head><body{page.density()}>{page.body()}</body></html>\n")
+            f"<title>{escape(board.title)}</title><style>{STYLE}</style></head>"
+            f'<body style="font-size: {page.size_pt():.2f}pt">{page.body()}</body></html>\n')
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -206,13 +207,28 @@ class _Page:
                      "loaded table only, whoever was in it.</footer>")
         return "".join(part for part in parts if part)
 
-    def density(self) -> str:
-        """A fuller page is set smaller, so that it stays one page."""
-        board = self.board
-        lines = (3 * min(len(board.scores), MOST["scores"]) + 2 * min(len(board.features), MOST["features"])
-                 + 2 * min(len(board.unknown), MOST["unknown"]) + min(len(board.sources), MOST["sources"])
-                 + (10 if board.prediction is not None else 0))
-        return ' class="dense"' if lines > ROOMY else ""
+    def size_pt(self) -> float:
+        """Size of the letters: smaller the more there is to say, so that it stays one page."""
+        return max(LARGEST_PT * min(1.0, math.sqrt(ROOMY / self._lines())), SMALLEST_PT)
+
+    def _lines(self) -> float:
+        """About how many lines of the largest letters the page takes."""
+        board, found = self.board, self.board.prediction
+        scores = sum(max(_rows(line.inputs, 85), _rows(line.paper[:70], 38)) + bool(line.warnings)
+                     for line in board.scores[:MOST["scores"]])
+        features = sum(max(_rows(line.value.label[:44], 24), 1) + 0.9 * _rows(line.value.note[:56], 28)
+                       for line in board.features[:MOST["features"]])
+        unknown = sum(_rows(text[:170], 58) for text in board.unknown[:MOST["unknown"]])
+        sources = 0.85 * sum(max(_rows(source.name[:60], 34), _rows(source.stale[:60], 20), 1)
+                             for source in board.sources[:MOST["sources"]])
+        model = 0.0
+        if found is not None:
+            ground = sum(_rows(text[:210], 130) for text in (found.validated_on, found.performance, found.intended_use))
+            model = ground + 2 + max(len(found.figures) + _rows(found.refused[:240], 110) + 2,
+                                     min(len(found.reasons), MOST["reasons"]) + 2)
+        top = max(18.0 if board.pictures else 0.0, 1.3 * min(len(board.lesion), MOST["lesion"]) + 2)
+        return (6 + top + (scores + 3 if scores else 0) + model + (max(features, unknown) + 4) + sources + 4
+                + 2 * any(source.stale for source in board.sources))
 
     def number(self, figure: Figure) -> str:
         source = self.known[figure.source]
@@ -260,7 +276,7 @@ class _Page:
         similar = f"<p>Similarity to the training cohort: {self.number(found.similarity)}" \
             f"{_note(found.similarity.note)}</p>" if found.similarity is not None else ""
         ground = "".join(f"<p><small><b>{title}</b>: {escape(_short(text, 210))}</small></p>" for title, text in (
-            ("Validated on", found.validated_on), ("Performance, held out", found.performance),
+            ("Validated on", found.validated_on), ("Performance", found.performance),
             ("Intended use", found.intended_use)) if text)
         if found.refused:
             return (f'{head}<p class="grey"><b>REFUSED.</b> No prediction for this patient: '
@@ -313,6 +329,11 @@ def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, 11th, 21st."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def _rows(text: str, width: int) -> int:
+    """Lines that a text takes."""
+    return math.ceil(len(text) / width)
 
 
 def _short(text: str, limit: int = LONGEST) -> str:

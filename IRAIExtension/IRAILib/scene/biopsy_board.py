@@ -15,6 +15,7 @@ from ..report.margin_files import write_json
 from .ablation_results import read_record
 from .biopsy_board_parts import (
     cohort_unknowns,
+    feature_label,
     feature_unknowns,
     key_features,
     prediction_block,
@@ -110,7 +111,7 @@ def _add_features(board: Board, documents: dict[str, Any], said: dict[str, tuple
         spread = (marks.get("cv_percent") or {}).get(name)
         note = ("unstable: " + marks["unstable"][name] if name in (marks.get("unstable") or {})
                 else f"varies by {spread:.1f} %" if spread is not None else "")
-        label = known["name"] + (f", {known['aggregation']}" if known["aggregation"] else "")
+        label = feature_label(name, known)
         board.features.append(FeatureLine(Figure(label, text, key, note, stale),
                                           place["percentile"] if place else None, place["n"] if place else 0,
                                           said["cohort"][0] if place else ""))

@@ -24,6 +24,12 @@ def key_features(features: dict[str, Any], prediction: dict[str, Any]) -> list[s
     return (wanted or list(features["features"]))[:MOST["features"]]
 
 
+def feature_label(key: str, known: dict[str, Any]) -> str:
+    """A feature's name with its aggregation and, where the image was filtered, the filter."""
+    prefix = key.rpartition("__")[0]
+    return ", ".join(filter(None, [known["name"], known["aggregation"], prefix]))
+
+
 def prediction_block(document: dict[str, Any], key: str, stale: bool) -> Prediction:
     """The page's block for a prediction record."""
     figures = tuple(Figure(row["label"], row["value"], key, row.get("note", ""), stale)

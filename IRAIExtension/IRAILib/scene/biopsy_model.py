@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..biopsy.outcome.facts import words_of
 from ..biopsy.outcome.model_file import load_model, read_document
 from ..biopsy.outcome.predict import PredictedRow, predict
 from ..biopsy.outcome.table import Table
@@ -165,7 +166,9 @@ def _performance(summary: Mapping[str, Any]) -> str:
     parts = [f"{word} {_interval(scores[metric])}" for word, scores in (
         ("model", summary.get("scores") or {}), ("clinical baseline", summary.get("baseline_scores") or {}))
         if metric in scores]
-    return f"Held out, {metric}: {', '.join(parts)}" if parts else "Held-out performance: not said by the model"
+    if not parts:
+        return "Held-out performance: not said by the model"
+    return f"Held-out {words_of(metric)}: {', '.join(parts)}"
 
 
 def _interval(entry: Mapping[str, Any]) -> str:

@@ -83,5 +83,12 @@ def _with_interval(entry: Mapping[str, Any] | None) -> str:
 
 
 def _leak_lines(leaks: list[dict[str, Any]]) -> list[str]:
-    return [f"{leak['column']}: {leak['action']}, {leak['kind']} ({leak['evidence']})" for leak in leaks
-            if leak["action"] in ("dropped", "kept")]
+    """One line for each leak; constant columns, which say nothing, share one."""
+    told = [leak for leak in leaks if leak["action"] in ("dropped", "kept")]
+    constant = [leak["column"] for leak in told if leak["kind"] == "constant"]
+    lines = [f"{leak['column']}: {leak['action']}, {leak['kind']} ({leak['evidence']})" for leak in told
+             if leak["kind"] != "constant"]
+    if constant:
+        more = f" and {len(constant) - 3} more" if len(constant) > 3 else ""
+        lines.append(f"the same value in every row, dropped: {', '.join(constant[:3])}{more}")
+    return lines
