@@ -23,7 +23,7 @@ from IRAILib.report.outcome_report import make_report, write_outcome_report
 from outcome_run_cases import HORIZONS, binary_run, survival_run
 
 HOSTILE = "<script>alert('x')</script>"
-DRAWS = 15
+DRAWS = 10
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_without_a_table_the_parts_that_need_it_are_missing_and_said(binary, tmp
 def test_area_under_the_drawn_curve_is_the_deciding_figure(binary) -> None:
     """Drawn within the folds and weighted by pairs: the area is train()'s AUC, apart from the grid."""
     run, _ = binary
-    for curve in curves.roc_curves(run):
+    for curve in curves.roc_curves(run, n=30):
         assert np.trapezoid(curve.y, curve.x) == pytest.approx(primary(run.held_out[curve.name]), abs=0.01)
         assert (np.diff(curve.y) >= -1e-12).all()
         assert (curve.low <= curve.high + 1e-12).all()
@@ -228,7 +228,7 @@ def test_several_classes_have_a_curve_each(tmp_path) -> None:
                       summary={**run.summary, "primary_metric": "auc_macro"}, plan=replace(run.plan, repeats=1),
                       scores={"model": {"auc_macro": {"estimate": figure.estimate, "low": figure.low,
                                                       "high": figure.high, "n": 90, "method": "m"}}})
-    assert [curve.name for curve in curves.roc_curves(several)] == [f"{name} against the rest" for name in "ABC"]
+    assert [curve.name for curve in curves.roc_curves(several, n=5)] == [f"{name} against the rest" for name in "ABC"]
     text = html_of(make_report(several, bootstraps=DRAWS), tmp_path)
     assert "Nothing can be said against" in text
     assert "A against the rest" not in facts.verdict(several).text

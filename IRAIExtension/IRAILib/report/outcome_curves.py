@@ -36,19 +36,19 @@ class RiskGroup:
     curve: Curve
 
 
-def roc_curves(run: Run, seed: int = 0) -> list[Curve]:
+def roc_curves(run: Run, seed: int = 0, n: int = BAND_DRAWS) -> list[Curve]:
     """Mean ROC over the folds of model and baseline with a band; several classes: each against the rest (model "
     "only)."""
     model = run.held_out["model"]
     if model.kind == "binary":
-        return [_roc(run.held_out[name], 1, name, COLOURS[name], seed) for name in ("model", "baseline")
+        return [_roc(run.held_out[name], 1, name, COLOURS[name], seed, n) for name in ("model", "baseline")
                 if name in run.held_out and run.held_out[name].probability is not None]
     colours = (MODEL, "#d97706", "#2a9d5c", FOURTH, "#c0392b", "#0f766e", "#92400e", "#475569", "#be185d", "#4d7c0f")
-    return [_roc(model, code, f"{name} against the rest", colours[code % len(colours)], seed)
+    return [_roc(model, code, f"{name} against the rest", colours[code % len(colours)], seed, n)
             for code, name in enumerate(model.classes) if (model.truth == code).any()]
 
 
-def _roc(held: HeldOut, code: int, name: str, colour: str, seed: int) -> Curve:
+def _roc(held: HeldOut, code: int, name: str, colour: str, seed: int, n: int) -> Curve:
     probability = held.probability
     if probability is None:
         raise InputError(f"{name}: no probabilities are kept")
@@ -70,7 +70,7 @@ def _roc(held: HeldOut, code: int, name: str, colour: str, seed: int) -> Curve:
     draws = Draws(len(case), held.patient, seed=seed)
     every = mean(np.arange(len(case)))
     every[0] = 0.0
-    found = np.array([mean(draws.draw()) for _ in range(BAND_DRAWS)])
+    found = np.array([mean(draws.draw()) for _ in range(n)])
     low, high = np.nanquantile(found, [0.025, 0.975], axis=0)
     return Curve(name, GRID, every, low, high, colour)
 

@@ -34,6 +34,7 @@ class Evidence:
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
     decision: dict[str, DecisionCurve] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    draws: int = curves.BAND_DRAWS
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; no patient in it."""
@@ -44,7 +45,7 @@ class Evidence:
 
 def gather(run: Run, *, n: int = 300, cancelled: Callable[[], bool] | None = None) -> Evidence:
     """Calibration and decision curves of the held-out predictions; what has no value is named in the notes."""
-    made = Evidence()
+    made = Evidence(draws=n)
     for label, outcome, names in _targets(run):
         for name in ("model", "baseline"):
             held = run.held_out.get(name)
@@ -117,7 +118,7 @@ def discrimination(run: Run, found: Evidence) -> str:
     held = run.held_out["model"]
     unit = f" ({run.plan.time_unit})" if run.plan.time_unit else ""
     if held.probability is not None:
-        return plots([picture(figures.roc_figure(curves.roc_curves(run, run.plan.seed)),
+        return plots([picture(figures.roc_figure(curves.roc_curves(run, run.plan.seed, found.draws)),
                               "ROC of held-out predictions, drawn within each fold and averaged; band: 95 %, "
                               "patients resampled.")])
     made = []
