@@ -25,8 +25,8 @@ MAX_LINES, MAX_FUNCTION_LINES, MAX_WIDTH = 400, 60, 120
 MAY_IMPORT_SLICER = {"scene", "headless", "cli"}
 SLICER_NAMES = {"slicer", "qt", "ctk"}
 IN_FUNCTIONS_ONLY = {"torch", "monai", "highdicom", "edt", "itk", "picsl_greedy", "trame_slicer", "PIL", "matplotlib",
-                     "skimage", "numba", "pandas", "sklearn", "lifelines", "pywt", "yaml", "pyarrow", "dask", "distributed",
-                     "sksurv", "imblearn", "cryptography"}
+                     "skimage", "numba", "pandas", "sklearn", "lifelines", "pywt", "yaml", "pyarrow", "dask",
+                     "distributed", "sksurv", "imblearn", "cryptography"}
 SLICER_CARRIES = {"numpy", "scipy", "vtk", "SimpleITK", "pydicom", "slicer", "qt", "ctk"}
 TEXT_SUFFIXES = {".py", ".md", ".txt", ".ui", ".json", ".toml", ".cff", ".yaml", ".yml"}
 

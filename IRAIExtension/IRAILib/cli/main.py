@@ -13,7 +13,8 @@ from ..geometry import CancelledError, InputError, IRAIError, RefusedError
 OK, BAD_INPUT, REFUSED, FAILED, INTERRUPTED = 0, 2, 3, 1, 130
 
 
-MODULES = ("ablation", "register", "segment", "needle", "fusion", "biopsy", "cohort", "federated", "link", "demo", "selftest")
+MODULES = ("ablation", "register", "segment", "needle", "fusion", "biopsy", "cohort", "federated", "link", "demo",
+           "selftest")
 ELSEWHERE = {"transform-points": "register"}
 """Commands that don't stand in the module of their name."""
 
