@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from IRAILib.cli.biopsy_train import check_place
 from IRAILib.cli.main import main
+from IRAILib.geometry import InputError
 from IRAILib.report.outcome_folder import split_names
 
 FILES = ["card.md", "metrics.json", "model.json", "report.html", "sheets.csv", "sheets.json"]
@@ -86,6 +88,15 @@ def test_a_folder_of_other_things_is_never_replaced(table, tmp_path, capsys) -> 
     assert main(["biopsy", "train", str(table), "--target", "outcome", "--out", str(tmp_path), "--force"]) == 2
     assert "no model" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_only_a_model_is_replaced_and_only_by_force(model, tmp_path) -> None:
+    check_place(model, True)
+    check_place(tmp_path / "new", False)
+    check_place(tmp_path, False)  # an empty folder
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        check_place(tmp_path / "file", True)
 
 
 def test_the_same_command_gives_the_same_model_byte_for_byte(model, table, tmp_path) -> None:

@@ -157,7 +157,7 @@ def _figure(found: facts.Figure | None) -> dict[str, Any]:
 
 def _entry(run: Run, metric: str, outer: int) -> dict[str, Any]:
     own = facts.score(run, "model", metric)
-    made: dict[str, Any] = {"metric": metric, "words": facts.words_of(metric), **_figure(own)}
+    made: dict[str, Any] = {"metric": metric, "words": facts.words_of(metric, run.plan.time_unit), **_figure(own)}
     for name in ("baseline", "null"):
         beside = facts.score(run, name, metric)
         made[name] = None if beside is None else _figure(beside)

@@ -72,7 +72,8 @@ def _performance(run: Run) -> str:
     for metric in sorted(facts.metric_names(run), key=lambda name: name != first)[:12]:
         cells = [(found.text() if (found := facts.score(run, name, metric)) else "-") for name in names]
         gap = facts.difference(run, metric, against)
-        lines.append(f"| {facts.words_of(metric)} | {' | '.join(cells)} | {gap.text(sign=True) if gap else '-'} |")
+        lines.append(f"| {facts.words_of(metric, run.plan.time_unit)} | {' | '.join(cells)} | "
+                     f"{gap.text(sign=True) if gap else '-'} |")
     return "\n".join(lines) + "\n\n" + RULES["partition"](run, frozenset()).evidence + " All of it is in report.html."
 
 

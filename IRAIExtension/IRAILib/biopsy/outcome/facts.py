@@ -102,13 +102,13 @@ def difference(run: Run, metric: str, against: str = "baseline") -> Figure | Non
     return as_figure(metric, run.differences.get(f"model - {against}", {}).get(metric))
 
 
-def words_of(metric: str) -> str:
-    """What a metric is called in a sentence ('brier@24' is the Brier score at 24)."""
+def words_of(metric: str, unit: str = "") -> str:
+    """What a metric is called in a sentence ('brier@24' is the Brier score at 24, in the unit of the times)."""
     if metric in WORDS:
         return WORDS[metric]
     name, at, horizon = metric.partition("@")
     if at:
-        return f"{WORDS.get(name, name.replace('_', ' '))} at {horizon}"
+        return f"{WORDS.get(name, name.replace('_', ' '))} at {horizon} {unit}".rstrip()
     part, _, of = metric.partition("_")
     if of and part in ("auc", "sensitivity", "specificity", "ppv", "npv"):
         return f"{WORDS[part]}, {of} against the rest"
