@@ -171,8 +171,8 @@ def performance(run: Run) -> str:
         found = facts.difference(run, metric, against)
         arrow = {1: "higher is better", -1: "lower is better"}.get(facts.direction(metric), "")
         digits = 3 if metric.startswith(("brier", "ibs", "integrated_brier", "log_loss", "ici", "ece")) else 2
-        rows.append([facts.words_of(metric, run.plan.time_unit), arrow, *(interval(facts.score(run, name, metric), digits)
-                                                      for name in names),
+        own = [interval(facts.score(run, name, metric), digits) for name in names]
+        rows.append([facts.words_of(metric, run.plan.time_unit), arrow, *own,
                      "-" if found is None else found.text(digits, sign=True), p_text(found.p) if found else ""])
     head = ["figure", "", *names, f"model - {against}", "p"]
     methods = list(dict.fromkeys(found.method for metric in metrics if (found := facts.score(run, "model", metric))
