@@ -37,7 +37,7 @@ def board(tmp_path, scores: int, features: int, unknown: int, sources: int, refu
                  [figure(f"Habitat {n}", "1.28 mL (23 %), 49 HU") for n in range(12)],
                  [ScoreLine(figure(f"MELD-Na (OPTN 2016) {n}", "23 points"), WORDS * 3, WORDS, (WORDS, WORDS))
                   for n in range(scores)], prediction,
-                 [FeatureLine(figure("Volume density (axis-aligned bounding box), 3D_comb", "0.8", WORDS), 40.0, 70, "1")
+                 [FeatureLine(figure("Volume density (axis-aligned bounding box)", "0.8", WORDS), 40.0, 70, "1")
                   for _ in range(features)], WORDS, [WORDS * 4 for _ in range(unknown)],
                  [(tmp_path / "slice.png", "Axial, outline of the lesion", "1")] * 2)
 

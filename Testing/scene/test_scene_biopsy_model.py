@@ -172,3 +172,20 @@ def test_a_damaged_model_is_named_and_never_used(trained, tmp_path, harm) -> Non
         (folder / "model.json").write_text(changed, encoding="utf-8")
     with pytest.raises(InputError, match=r"model\.json"):
         open_model(folder)
+
+
+def test_a_survival_prediction_names_horizon_unit_and_interval() -> None:
+    from types import SimpleNamespace
+
+    from IRAILib.biopsy.outcome.predict import PredictedRow
+    from IRAILib.scene.biopsy_model import prediction_figures
+
+    found = SimpleNamespace(target="progressed", time_unit="months", kind="survival", classes=("0", "1"))
+    bound = {"low": 0.51, "high": None, "lower_bound": 0.8, "level": 0.9, "horizon": 30.0}
+    row = PredictedRow(0, "p", False, (), risk=0.2, survival={"6": 0.83, "12": 0.4}, conformal=bound)
+    figures = [(entry["label"], entry["value"]) for entry in prediction_figures(found, row)]
+    assert figures == [("Chance to be free of 'progressed' until 6 months", "0.83"),
+                       ("Chance to be free of 'progressed' until 12 months", "0.40"),
+                       ("Time of 'progressed', 90 % interval", "0.51 to beyond 30 months")]
+    risk_only = PredictedRow(0, "p", False, (), risk=0.2)
+    assert prediction_figures(found, risk_only)[0]["note"] == "model scale, larger is worse"

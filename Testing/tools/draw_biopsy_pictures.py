@@ -38,6 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         keep = Path(sys.argv[1]) if len(sys.argv) > 1 else work
+        keep.mkdir(parents=True, exist_ok=True)
         biopsy_sample.sample_folder = lambda: keep
         host = pythonqt.ModuleHost("VirtualBiopsy", PANEL_WIDTH)
         host.enter()
@@ -95,7 +96,6 @@ def scores(host, work: Path) -> None:
 
 
 def train(host, work: Path) -> None:
-    host.widget.panel.parameters.trainFolder = work / "model"
     host.ui.effortSelector.setCurrentIndex(0)
     host.ui.trainButton.click()
     require(bool(host.ui.trainVerdictLabel.text), f"training: {host.ui.trainNeedsLabel.text}")
@@ -122,7 +122,10 @@ def predict(host, work: Path) -> None:
 
 
 def board(host, work: Path) -> None:
-    host.ui.reportFolderSelector.setCurrentPath(str(work / "board"))
+    from IRAILib.scene.biopsy_sample import sample_folder
+
+    folder = sample_folder() / "board"
+    host.ui.reportFolderSelector.setCurrentPath(str(folder))
     host.ui.reportButton.click()
     require(bool(host.ui.reportGaveLabel.text), "the page")
     panel(host, work, "report")
@@ -132,7 +135,7 @@ def board(host, work: Path) -> None:
     except ImportError:
         print("no weasyprint or pypdfium2: the picture of the page was not drawn")
         return
-    pages = pypdfium2.PdfDocument(weasyprint.HTML(str(work / "board" / "board.html")).write_pdf())
+    pages = pypdfium2.PdfDocument(weasyprint.HTML(str(folder / "board.html")).write_pdf())
     require(len(pages) == 1, f"the page has {len(pages)} pages")
     save(pages[0].render(scale=PAGE_SCALE).to_pil(), work, "biopsy_board")
 

@@ -10,7 +10,7 @@ from .Runs import Run
 
 REPORT = "report.html"
 MOST_ROWS = 6
-"""The table node and the report hold them all."""
+"""The table node and the report hold them all, and the differences."""
 
 
 class TrainPart:
@@ -53,9 +53,9 @@ class TrainPart:
         ui.useModelButton.setEnabled(folder is not None and (folder / "model.json").is_file())
         self.owner.say(ui.trainVerdictLabel, trainWords(document))
         ui.trainVerdictLabel.setStyleSheet(LINE_STYLES[WARN if not document.get("better") else GOOD])
-        rows = [tuple(text.replace(" (", "\n(") for text in row) for row in (document.get("rows") or [])[:MOST_ROWS]]
+        rows = [tuple(text.replace(" (", "\n(") for text in row[:3]) for row in (document.get("rows") or [])[:MOST_ROWS]]
         self.owner.reveal(ui.trainTableWidget, bool(rows))
-        fillTable(ui.trainTableWidget, [_("Held out"), _("Model"), _("Baseline"), _("Difference")], rows)
+        fillTable(ui.trainTableWidget, [_("Held out (95 % interval)"), _("Model"), _("Baseline")], rows)
         self.owner.say(ui.trainNeedsLabel, self.problem or view.needs)
         self.owner.say(ui.trainGaveLabel, view.gave)
 

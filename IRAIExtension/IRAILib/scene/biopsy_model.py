@@ -21,6 +21,7 @@ from .write import rows_to_table
 
 ROLE = "biopsy.prediction"
 HEADER = ["Quantity", "Value", "Note"]
+MOST_REFUSALS = 4
 WEIGHTLESS = "carries no weight"
 """Of an input that the model was trained with and does not use: it isn't asked for, so its absence is no warning."""
 
@@ -109,14 +110,16 @@ def _document(opened: OpenModel, found: Any, row: PredictedRow, absent: list[str
     model, summary = opened.model, opened.model.summary
     refusals = list(row.refusals)
     if absent and row.refused:
-        refusals.append(f"{len(absent)} image features that it needs were not extracted with these settings")
-    figures = [] if row.refused else _figures(found, row)
+        refusals.insert(0, f"{len(absent)} image features that it needs were not extracted with these settings")
+    figures = [] if row.refused else prediction_figures(found, row)
     likeness = row.similarity or {}
     text, note = _similarity(likeness)
     return {"step": "prediction", "title": f"{found.target} ({opened.folder.name})", "kind": found.kind,
             "figures": figures, "headline": figures[0]["label"] + ": " + figures[0]["value"] + (
                 f" ({figures[0]['note']})" if figures[0]["note"] else "") if figures else "",
-            "refused": "; ".join(refusals), "similarity_text": text, "similarity_note": note, "similarity": likeness,
+            "refused": "; ".join(refusals[:MOST_REFUSALS]) + (
+                f"; and {len(refusals) - MOST_REFUSALS} more" if len(refusals) > MOST_REFUSALS else ""),
+            "refusals": refusals, "similarity_text": text, "similarity_note": note, "similarity": likeness,
             "reasons": [{"feature": reason.name, "value": reason.value, "contribution": reason.contribution}
                         for reason in row.reasons],
             "reasons_unit": found.scale, "explained": found.explained, "validated_on": found.validated_on,
@@ -127,7 +130,8 @@ def _document(opened: OpenModel, found: Any, row: PredictedRow, absent: list[str
             "model_folder": str(opened.folder), "model_sha256": opened.sha256, "frame": None}
 
 
-def _figures(found: Any, row: PredictedRow) -> list[dict[str, str]]:
+def prediction_figures(found: Any, row: PredictedRow) -> list[dict[str, str]]:
+    """What a prediction says, as {"label", "value", "note"}: chances with their conformal set or interval."""
     bound = row.conformal or {}
     if row.probability is not None:
         best = max(row.probability, key=lambda name: row.probability[name])  # type: ignore[index]
@@ -142,13 +146,13 @@ def _figures(found: Any, row: PredictedRow) -> list[dict[str, str]]:
         return out
     unit = f" {found.time_unit}" if found.time_unit else ""
     chances = row.incidence or row.survival or {}
-    what = f"Chance of {found.target} by" if row.incidence else f"Chance of no {found.target} until"
+    what = f"Chance of '{found.target}' by" if row.incidence else f"Chance to be free of '{found.target}' until"
     out = [{"label": f"{what} {horizon}{unit}", "value": f"{chance:.2f}", "note": ""}
            for horizon, chance in chances.items()]
     if bound:
-        high = "not reached" if bound.get("high") is None else f"{bound['high']:.3g}{unit}"
-        out.append({"label": f"Time, {100.0 * bound['level']:g} % interval",
-                    "value": f"{bound['low']:.3g}{unit} to {high}", "note": ""})
+        high = f"{bound['high']:.3g}{unit}" if bound.get("high") is not None else f"beyond {bound['horizon']:.3g}{unit}"
+        out.append({"label": f"Time of '{found.target}', {100.0 * bound['level']:g} % interval",
+                    "value": f"{bound['low']:.3g} to {high}", "note": ""})
     return out or [{"label": "Risk", "value": f"{row.risk:.3g}", "note": "model scale, larger is worse"}]
 
 
