@@ -283,10 +283,10 @@ def _prediction(run: Run, shown: frozenset[str]) -> Answer:
 @rule("imbalance")
 def _imbalance(run: Run, shown: frozenset[str]) -> Answer:
     seen = ", ".join(f"{name}: {n}" for name, n in facts.counts(run).items())
-    how = {"none": "nothing was done about it", "weights": "classes were weighted inside the fold; calibration is "
-           "examined because weighting shifts probabilities", "smote": "SMOTE inside the training part of the fold "
-                                                                       "only; "
-           "calibration is examined because it shifts probabilities"}[run.plan.balance]
+    back = ("inside the training part of the fold only; probabilities moved back to the data's shares (King and Zeng "
+            "2001), and calibration examined")
+    how = {"none": "nothing was done about it", "weights": f"classes weighted {back}", "smote": f"SMOTE {back}"}[
+        run.plan.balance]
     return reported(f"{seen}; {how}.")
 
 
