@@ -328,6 +328,14 @@ def limits(run: Run) -> list[str]:
         said.append("No permutation test was run.")
     if run.plan.site is None:
         said.append("No site column: differences between hospitals were not examined.")
+    times = kind(run) in ("survival", "competing")
+    if run.plan.models[0] == "linear":
+        said.append("Numbers act linearly in this model" + (", and hazards are taken as proportional over time: the "
+                    "calibration at several horizons is the only check of that" if times else "") + "; interactions were "
+                    "not looked for.")
+    if times:
+        said.append("Censoring is taken as independent of the outcome; patients lost because they did badly would bend "
+                    "every figure.")
     said.append("The intervals come from resampling patients with the fitted models held fixed: they leave out the "
                 "variation of fitting anew and are, if anything, too narrow.")
     said.append("Choices made before this run (which patients, which columns, which outcome) are outside of what "
