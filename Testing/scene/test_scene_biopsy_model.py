@@ -156,6 +156,24 @@ def test_features_that_are_missing_or_out_of_date_are_told(case, trained) -> Non
         predict_case(case, shape, opened, {})
 
 
+def test_features_of_other_settings_are_refused_where_the_model_says_its_own(case, trained, tmp_path) -> None:
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+
+    folder, features = tmp_path / "model", lesion_features(case)
+    shutil.copytree(trained[1], folder)
+    own = read_record(features)["settings_hash"]
+    (folder / "features.json").write_text(json.dumps({"settings_hash": own}))
+    document = read_record(predict_case(case, features, open_model(folder), {"albumin_g_per_l": "40"}))
+    assert not any("settings" in text for text in document["warnings"])
+    (folder / "features.json").write_text('{"settings_hash": "0123456789abcdef"}')
+    with pytest.raises(InputError, match="other settings than the model"):
+        predict_case(case, features, open_model(folder), {"albumin_g_per_l": "40"})
+    (folder / "features.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        open_model(folder)
+
+
 @pytest.mark.parametrize("harm", ["empty folder", "no json", "another json", "a changed number", "cut off"])
 def test_a_damaged_model_is_named_and_never_used(trained, tmp_path, harm) -> None:
     from IRAILib.scene.biopsy_model import open_model

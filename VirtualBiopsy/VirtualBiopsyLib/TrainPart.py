@@ -53,7 +53,8 @@ class TrainPart:
         ui.useModelButton.setEnabled(folder is not None and (folder / "model.json").is_file())
         self.owner.say(ui.trainVerdictLabel, trainWords(document))
         ui.trainVerdictLabel.setStyleSheet(LINE_STYLES[WARN if not document.get("better") else GOOD])
-        rows = [tuple(text.replace(" (", "\n(") for text in row[:3]) for row in (document.get("rows") or [])[:MOST_ROWS]]
+        rows = [tuple(text.replace(" (", "\n(") for text in row[:3])
+                for row in (document.get("rows") or [])[:MOST_ROWS]]
         self.owner.reveal(ui.trainTableWidget, bool(rows))
         fillTable(ui.trainTableWidget, [_("Held out (95 % interval)"), _("Model"), _("Baseline")], rows)
         self.owner.say(ui.trainNeedsLabel, self.problem or view.needs)

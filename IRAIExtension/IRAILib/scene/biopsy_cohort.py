@@ -114,6 +114,13 @@ def place_in_cohort(values: dict[str, float | None], path: Path, *, patient: str
                         tuple(warnings))
 
 
+def table_settings(table: Any) -> str:
+    """The one `settings_hash` of a table's rows; "" where it has none or several."""
+    column = next((name for name in table.names if name.lower() == SETTINGS_COLUMN), None)
+    said = set() if column is None else {str(cell) for cell in table.text[column] if cell is not None}
+    return said.pop() if len(said) == 1 else ""
+
+
 def _settings_warnings(table, low: dict[str, str], settings_hash: str, path: Path) -> list[str]:
     column = low.get(SETTINGS_COLUMN)
     if not settings_hash:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from ..geometry import InputError
 from .biopsy_case import BiopsyCase, keep_record
 from .biopsy_features import require_features
 from .biopsy_sources import source_of
+from .biopsy_train import FEATURES_FILE
 from .changes import SceneChange, parts_of
 from .write import rows_to_table
 
 ROLE = "biopsy.prediction"
 HEADER = ["Quantity", "Value", "Note"]
 MOST_REFUSALS = 4
+MOST_BYTES = 10_000
 WEIGHTLESS = "carries no weight"
 """Of an input that the model was trained with and does not use: it isn't asked for, so its absence is no warning."""
 
@@ -37,7 +40,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model from its folder. text: what it is, in a few lines; sha256: of model.json's parts."""
+    """A model from its folder. text: what it is, in a few lines; sha256: of model.json's parts.
+
+    settings_hash: of the radiomics settings that its features were made with, "" where that isn't known."""
 
     folder: Path
     model: Any
@@ -45,6 +50,7 @@ class OpenModel:
     asked: tuple[Asked, ...]
     features: tuple[str, ...]
     text: str
+    settings_hash: str = ""
 
     @property
     def needs_features(self) -> bool:
@@ -67,7 +73,19 @@ def open_model(folder: Path) -> OpenModel:
                       "image features.",
                       f"Trained on {summary.get('n_patients', '?')} patients. {_performance(summary)}",
                       f"Intended use: {model.intended_use or 'not said'}. Licence: {model.licence or 'not said'}."])
-    return OpenModel(Path(folder), model, str(document["sha256"]), asked, features, text)
+    return OpenModel(Path(folder), model, str(document["sha256"]), asked, features, text,
+                     _settings_hash(Path(folder)))
+
+
+def _settings_hash(folder: Path) -> str:
+    path = folder / FEATURES_FILE
+    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+        return ""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{path}: damaged; take it anew from its source, or delete it") from None
+    return str(document.get("settings_hash") or "") if isinstance(document, dict) else ""
 
 
 def is_feature(name: str) -> bool:
@@ -91,7 +109,12 @@ def predict_case(case: BiopsyCase, features: Any, opened: OpenModel, typed: Mapp
     known: dict[str, Any] = {}
     sources = []
     if opened.needs_features:
-        known = require_features(features)["features"]
+        document = require_features(features)
+        known = document["features"]
+        if opened.settings_hash and document.get("settings_hash") != opened.settings_hash:
+            raise InputError("the features were extracted with other settings than the model was trained on "
+                             f"({document.get('settings_hash')}, the model {opened.settings_hash}); choose those in "
+                             "step 2 and extract again")
         sources.append(source_of("features", features))
     row = {column["name"]: [known[column["name"]]] for column in opened.model.columns if column["name"] in known}
     row |= {one.name: [str(typed.get(one.name) or "").strip() or None] for one in opened.asked}
@@ -183,6 +206,6 @@ def _interval(entry: Mapping[str, Any]) -> str:
 
 
 def _doubts(opened: OpenModel) -> list[str]:
-    if not opened.needs_features:
+    if not opened.needs_features or opened.settings_hash:
         return []
     return ["the model does not say with which radiomics settings its features were made; they must be the same here"]
