@@ -330,9 +330,9 @@ def limits(run: Run) -> list[str]:
         said.append("No site column: differences between hospitals were not examined.")
     times = kind(run) in ("survival", "competing")
     if run.plan.models[0] == "linear":
-        said.append("Numbers act linearly in this model" + (", and hazards are taken as proportional over time: the "
-                    "calibration at several horizons is the only check of that" if times else "") + "; interactions were "
-                    "not looked for.")
+        more = (", and hazards are taken as proportional over time: the calibration at several horizons is the only "
+                "check of that") if times else ""
+        said.append(f"Numbers act linearly in this model{more}; interactions were not looked for.")
     if times:
         said.append("Censoring is taken as independent of the outcome; patients lost because they did badly would bend "
                     "every figure.")
