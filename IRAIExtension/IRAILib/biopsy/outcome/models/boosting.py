@@ -187,6 +187,7 @@ def _fit(values: np.ndarray, label: np.ndarray, weights: np.ndarray, depth: int,
     """(start (C,), trees in order: round by round, class by class)."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
+        from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MissingPackageError("boosting needs scikit-learn: pip install scikit-learn") from error
     if len(np.unique(label)) < 2:
@@ -195,9 +196,11 @@ def _fit(values: np.ndarray, label: np.ndarray, weights: np.ndarray, depth: int,
                 "right": np.zeros(1, int), "value": np.zeros(1)}
         return np.array([np.log(share / (1 - share))]), [leaf]
     settings: dict[str, Any] = {"early_stopping": False, "categorical_features": None}
-    fitted = HistGradientBoostingClassifier(
+    model = HistGradientBoostingClassifier(
         max_iter=rounds, max_depth=depth, learning_rate=RATE, l2_regularization=RIDGE, min_samples_leaf=least,
-        random_state=seed, **settings).fit(values, label, sample_weight=weights)
+        random_state=seed, **settings)
+    with threadpool_limits(1):  # tables are small: threads would only wait for each other
+        fitted = model.fit(values, label, sample_weight=weights)
     start = np.asarray(fitted._baseline_prediction, float).reshape(-1)  # no public name; held by a test
     return start, [_plain_tree(one.nodes) for stage in fitted._predictors for one in stage]
 
