@@ -14,7 +14,8 @@ from ..geometry import InputError
 from ..images.atomic import replacing
 from .progress import terminal_progress
 
-ENDING = ("Exit status: 0 done (also when the model is no better than the baseline: that is a result), 2 bad input, "
+ENDING = ("Give TABLE first: an option that takes several columns takes all that follow. Exit status: 0 done (also "
+          "when the model is no better than the baseline: that is a result), 2 bad input, "
           "3 refused (too few events to say anything, for one). MODEL_DIR appears whole or not at all.")
 MODEL_FILE = "model.json"
 SAME_NAME = ("time", "patient", "site", "kind", "time_unit", "exclude", "baseline", "repeats", "inner_folds", "seed",
@@ -77,9 +78,10 @@ def _procedure_options(parser: argparse.ArgumentParser) -> None:
     default = {item.name: item.default for item in fields(Plan)}
     group = parser.add_argument_group("procedure")
     group.add_argument("--model", dest="models", nargs="+", action="extend", choices=MODELS,
-                       help="kinds to try, chosen among in the inner folds (default: linear)")
+                       help="the first is the model that is written (default: linear), others run beside it on the "
+                            "same folds")
     group.add_argument("--rsf", action="store_true",
-                       help="also a random survival forest (needs scikit-survival, which is GPL-3)")
+                       help="run a random survival forest beside the model (needs scikit-survival, which is GPL-3)")
     group.add_argument("--folds", dest="outer_folds", type=int, help=f"outer folds (default {default['outer_folds']})")
     for name, words in (("repeats", "repeats of the cross-validation"), ("inner_folds", "inner folds, for tuning"),
                         ("seed", "of everything that is random"), ("permutations", "shuffled runs of the permutation "
