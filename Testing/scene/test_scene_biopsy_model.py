@@ -207,3 +207,13 @@ def test_a_survival_prediction_names_horizon_unit_and_interval() -> None:
                        ("Time of 'progressed', 90 % interval", "0.51 to beyond 30 months")]
     risk_only = PredictedRow(0, "p", False, (), risk=0.2)
     assert prediction_figures(found, risk_only)[0]["note"] == "model scale, larger is worse"
+
+
+@pytest.mark.parametrize(("own", "beside", "said"), [(0.7, 0.6, ""), (0.6, 0.7, "no better"),
+                                                     (0.6, None, "no clinical")])
+def test_a_model_no_better_than_its_baseline_says_so(own, beside, said) -> None:
+    from IRAILib.scene.biopsy_model import beside_baseline
+
+    summary = {"primary_metric": "auc", "scores": {"auc": {"estimate": own}},
+               "baseline_scores": {} if beside is None else {"auc": {"estimate": beside}}}
+    assert [said in text for text in beside_baseline(summary)] == ([True] if said else [])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..biopsy.outcome.facts import words_of
+from ..biopsy.outcome.facts import direction, words_of
 from ..biopsy.outcome.model_file import load_model, read_document
 from ..biopsy.outcome.predict import PredictedRow, predict
 from ..biopsy.outcome.table import Table
@@ -148,7 +148,8 @@ def _document(opened: OpenModel, found: Any, row: PredictedRow, absent: list[str
             "reasons_unit": found.scale, "explained": found.explained, "validated_on": found.validated_on,
             "intended_use": model.intended_use or "not said by the model", "performance": _performance(summary),
             "warnings": [*(text for text in found.warnings if WEIGHTLESS not in text), *row.warnings,
-                         *_doubts(opened)],
+                         *_doubts(opened), *([] if row.refused else _says_little(found, row)),
+                         *beside_baseline(summary)],
             "conformal": row.conformal,
             "model_folder": str(opened.folder), "model_sha256": opened.sha256, "frame": None}
 
@@ -203,6 +204,24 @@ def _interval(entry: Mapping[str, Any]) -> str:
         return "not known"
     low, high = entry.get("low"), entry.get("high")
     return f"{entry['estimate']:.2f}" + ("" if low is None or high is None else f" ({low:.2f} to {high:.2f})")
+
+
+def beside_baseline(summary: Mapping[str, Any]) -> list[str]:
+    """A warning where, held out, the model did no better than its clinical baseline, or where there was none."""
+    metric = str(summary.get("primary_metric") or "")
+    own = ((summary.get("scores") or {}).get(metric) or {}).get("estimate")
+    beside = ((summary.get("baseline_scores") or {}).get(metric) or {}).get("estimate")
+    if own is None or beside is None:
+        return ["no clinical baseline was trained beside this model"]
+    if direction(metric) * (own - beside) <= 0:
+        return ["held out, this model was no better than its clinical baseline"]
+    return []
+
+
+def _says_little(found: Any, row: PredictedRow) -> list[str]:
+    labels = (row.conformal or {}).get("labels")
+    return ["the set holds every class: the model can't tell for this patient"] \
+        if labels is not None and len(labels) == len(found.classes) else []
 
 
 def _doubts(opened: OpenModel) -> list[str]:
