@@ -82,7 +82,7 @@ def test_scores_need_every_value_with_its_unit(table: tuple[Path, list[dict[str,
 
 def test_clinical_columns_and_units_travel_along(table: tuple[Path, list[dict[str, str]]]) -> None:
     folder, rows = table
-    assert [row["responder"] for row in rows] == ["0.0", "1.0", "0.0"]
+    assert [row["responder"] for row in rows] == ["0", "1", "0"]
     about = json.loads((folder / "out" / "columns.json").read_text())
     assert about["shell_0_4mm__stat_mean"]["region"] == "shell_0_4mm"
     assert about["residual_ml"]["unit"] == "ml"
@@ -107,3 +107,53 @@ def test_a_mask_of_another_image_is_that_cases_failure(tmp_path: Path) -> None:
     assert outcome["status"] == "failed"
     assert outcome["kind"] == "bad input"
     assert "\n" not in outcome["message"]
+
+
+def test_columns_keep_their_kind_and_never_hide_a_result(tmp_path: Path) -> None:
+    """Whole numbers stay whole, long ids keep every digit, a column called as a result stands beside it."""
+    import pyarrow.parquet as pq
+
+    manifest = write_cohort(tmp_path)
+    rows = read_rows(manifest)
+    for number, row in enumerate(rows):
+        row.update({"accession": f"1234567890123456789{number}", "grade": str(number), "size": f"{number}.5",
+                    "afp": "1e5", "notes": f"mine {number}", "stat_mean": "7"})
+    rows[1]["grade"] = ""
+    write_rows(manifest, rows)
+    (tmp_path / "c.yaml").write_text("families: [statistics]\n")
+    summary = run_cohort(manifest, "radiomics", tmp_path / "out", config=tmp_path / "c.yaml", workers=1)
+    assert summary.done == 3
+    table = read_rows(tmp_path / "out" / "features.csv")
+    assert [row["accession"] for row in table] == [f"1234567890123456789{number}" for number in range(3)]
+    assert [row["grade"] for row in table] == ["0", "", "2"]
+    assert [row["manifest_notes"] for row in table] == ["mine 0", "mine 1", "mine 2"]
+    assert [row["manifest_stat_mean"] for row in table] == ["7"] * 3
+    assert all(float(row["stat_mean"]) == pytest.approx(140.0, abs=1.0) for row in table)
+    types = {field.name: str(field.type) for field in pq.read_schema(tmp_path / "out" / "features.parquet")}
+    assert {name: types[name] for name in ("accession", "grade", "size", "afp", "stat_mean", "case")} == {
+        "accession": "string", "grade": "int64", "size": "double", "afp": "string", "stat_mean": "double",
+        "case": "string"}
+    about = json.loads((tmp_path / "out" / "columns.json").read_text())
+    assert "manifest" in about["manifest_notes"]["name"]
+
+
+def test_a_mask_on_another_grid_as_at_the_console(tmp_path: Path) -> None:
+    """Refused unless resampling is asked for, and then said; a cut-out of the image's voxels changes nothing."""
+    manifest = write_cohort(tmp_path)
+    coarse = Grid((SIDE // 2,) * 3, np.diag([2.0, 2.0, 2.0, 1.0]))
+    array = ball(7.0).array[::2, ::2, ::2]
+    write_mask(ball(7.0).__class__(array, coarse), tmp_path / "m0.nii.gz")
+    write_mask(ball(7.0).crop((8, 8, 8), (20, 20, 20)), tmp_path / "m1.nii.gz")
+    first, second, third = read_manifest(manifest, "radiomics")
+    settings = read_settings("radiomics", None)
+    settings["radiomics"]["families"] = ["statistics"]
+    outcome = run_case("radiomics", first.to_dict(), settings)
+    assert (outcome["status"], outcome["kind"]) == ("failed", "bad input")
+    assert "resample_mask: true in the settings" in outcome["message"]
+    cut, whole = (run_case("radiomics", {**second.to_dict(), "files": {**second.files, "mask": path}}, settings)
+                  for path in (second.files["mask"], third.files["mask"]))
+    assert cut["values"] == whole["values"]
+    settings["radiomics"]["resample_mask"] = True
+    outcome = run_case("radiomics", first.to_dict(), settings)
+    assert outcome["status"] == "done"
+    assert any("resampled" in note for note in outcome["notes"])

@@ -76,3 +76,25 @@ def test_no_text_and_no_task(tmp_path: Path) -> None:
         read_manifest(tmp_path / "none.csv", "radiomics")
     with pytest.raises(InputError, match="no task 'texture'"):
         read_manifest(path, "texture")
+
+
+def test_a_header_without_names(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(";;;\n;;;\n")
+    with pytest.raises(InputError, match="no header"):
+        read_manifest(tmp_path / "m.csv", "radiomics")
+
+
+def test_relative_files_written_on_windows_are_found(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "i.nii.gz").write_text("")
+    path = write_rows(tmp_path / "m.csv", [ROW | {"image": "sub\\i.nii.gz", "mask": r"C:\data\m.nii.gz"}])
+    (case,) = read_manifest(path, "radiomics")
+    assert Path(case.files["image"]).is_file()
+    assert case.files["mask"].endswith(r"C:\data\m.nii.gz"), "a drive of another machine isn't guessed"
+
+
+def test_no_column_is_lost(tmp_path: Path) -> None:
+    """The column that names the case is the case; every other one is carried along, whatever it is called."""
+    path = write_rows(tmp_path / "m.csv", [ROW | {"lesion": "L2", "subject_id": "S", "id": ""}])
+    (case,) = read_manifest(path, "radiomics")
+    assert case.columns == {"age": "51", "lesion": "L2", "subject_id": "S"}

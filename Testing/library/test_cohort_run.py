@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from cohort_cases import LIBRARY, dask_cluster, kill, read_rows, write_margin_cohort, write_rows
 from IRAILib.cohort.manifest import read_manifest
@@ -75,7 +77,8 @@ def test_a_run_that_was_cancelled_goes_on(tmp_path: Path) -> None:
     rows = read_rows(manifest)
     rows[3]["age"] = "80"
     write_rows(manifest, rows)
-    assert run_cohort(manifest, "margin", out, workers=1).skipped == 3, "a changed file and a changed row"
+    assert run_cohort(manifest, "margin", out, workers=1).skipped == 4, "a changed file"
+    assert read_rows(out / "margins.csv")[3]["age"] == "80", "a column that is carried along costs no work"
     (out / "cases" / next(iter(kept)).name).write_text("{")
     assert run_cohort(manifest, "margin", out, workers=1).skipped == 4, "a damaged result"
     config = tmp_path / "margin.yaml"
@@ -194,9 +197,14 @@ def test_folders_and_options_that_are_refused(tmp_path: Path) -> None:
         run_cohort(manifest, "margin", tmp_path / "a", workers=0)
     busy = tmp_path / "busy"
     busy.mkdir()
-    (busy / LOCK_FILE).write_text(str(os.getppid()))
-    with pytest.raises(InputError, match="another run"):
-        run_cohort(manifest, "margin", busy)
+    parent = {"host": socket.gethostname(), "pid": os.getppid(),
+              "started": psutil.Process(os.getppid()).create_time()}
+    for held, words in ((parent, f"process {os.getppid()}"), ({**parent, "host": "elsewhere"}, "delete .*running")):
+        (busy / LOCK_FILE).write_text(json.dumps(held))
+        with pytest.raises(InputError, match=f"another run.*{words}"):
+            run_cohort(manifest, "margin", busy)
+    (busy / LOCK_FILE).write_text(json.dumps({**parent, "started": 1.0}))
+    assert run_cohort(manifest, "margin", busy, workers=1).done == 1, "another process has that number now"
     config = tmp_path / "c.yaml"
     config.write_text("margin: {treshold_mm: 3}\n")
     with pytest.raises(InputError, match="unknown setting 'treshold_mm'"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..geometry import EmptyMaskError, InputError, Mask, RefusedError, Volume
+from ..geometry import EmptyMaskError, FrameMismatchError, InputError, Mask, RefusedError, Volume
 from .margins import selector
+
+if TYPE_CHECKING:
+    from ..biopsy.radiomics import Settings
 
 DEFAULT_AGGREGATIONS = ["3D_comb"]
 """Of outcome features without settings: fewer columns that say the same."""
@@ -40,32 +43,54 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
-def read_pair(case: Mapping[str, Any]) -> tuple[Volume, Mask]:
-    """The case's image and its mask. Raises InputError, EmptyMaskError, FrameMismatchError."""
+def read_pair(case: Mapping[str, Any], settings: Settings) -> tuple[Volume, Mask, list[str]]:
+    """The case's image, its mask on the image's grid, and notes.
+
+    As `irai biopsy features` does: a cut-out of the image's voxels is put in its place, another grid is refused
+    unless the settings ask for `resample_mask`. Raises InputError, EmptyMaskError, FrameMismatchError.
+    """
+    from ..biopsy.radiomics.region import cut_out_in_place, on_grid_of
     from ..images import read_volume
 
     image = read_volume(Path(case["files"]["image"]), series=selector(dict(case), "image_series"))
-    mask = read_role(case, "mask", image)
+    mask = _read(case, "mask", image)
     if mask is None:
         raise InputError("there is no mask")
-    return image, mask
+    notes: list[str] = []
+    try:
+        return image, on_grid_of(image, cut_out_in_place(image, mask) or mask, settings, notes), notes
+    except FrameMismatchError as error:
+        raise FrameMismatchError(str(error).replace(", --resample-mask", " in the settings")) from None
 
 
-def read_role(case: Mapping[str, Any], role: str, image: Volume) -> Mask | None:
-    """A mask on the image's grid (nearest voxel where its own grid differs); None where the case names none."""
+def read_role(case: Mapping[str, Any], role: str, image: Volume) -> tuple[Mask | None, list[str]]:
+    """A further mask on the image's grid (nearest voxel where its own grid differs, which a note says), or None."""
+    from ..biopsy.radiomics.region import cut_out_in_place
     from ..geometry import resample_mask
+
+    mask = _read(case, role, image)
+    if mask is None or mask.grid.same_grid(image.grid):
+        return mask, []
+    part = cut_out_in_place(image, mask)
+    if part is not None:
+        return part, []
+    moved = resample_mask(mask, image.grid)
+    if not moved.array.any():
+        raise EmptyMaskError(f"{mask.name}: no voxel of the image lies in this mask; is it of another image?")
+    return moved, [f"{role}: the mask was resampled to the image's grid: {mask.volume_ml:.4g} ml before, "
+                   f"{moved.volume_ml:.4g} ml after"]
+
+
+def _read(case: Mapping[str, Any], role: str, image: Volume) -> Mask | None:
     from ..images import read_mask
 
     path = case["files"].get(role)
     if path is None:
         return None
-    mask = read_mask(Path(path), label=selector(dict(case), f"{role}_label"), reference=image)
-    if mask.grid.same_grid(image.grid):
-        return mask
-    moved = resample_mask(mask, image.grid)
-    if not moved.array.any():
-        raise EmptyMaskError(f"{path}: no voxel of the image lies in this mask; is it of another image?")
-    return moved
+    try:
+        return read_mask(Path(path), label=selector(dict(case), f"{role}_label"), reference=image)
+    except InputError as error:
+        raise type(error)(str(error).replace("(label=...)", f"in a column {role}_label")) from None
 
 
 def tidy(sets: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,8 +119,9 @@ def outcome_features(case: dict[str, Any], settings: dict[str, Any]) -> dict[str
     from ..biopsy.radiomics import Settings, extract
 
     radiomics = Settings.from_dict(settings["radiomics"])
-    image, mask = read_pair(case)
+    image, mask, said = read_pair(case, radiomics)
     regions, notes, extra = _regions(case, settings, image, mask)
+    notes = [*said, *notes]
     sets = {"": extract(image, mask, radiomics)}
     for name, region in regions.items():
         try:
@@ -119,9 +145,9 @@ def _regions(case: dict[str, Any], settings: dict[str, Any], image: Volume, mask
     """(shell and parts of the ablation zone by name, notes, the zone's volumes and coverage)."""
     from ..biopsy.radiomics.regions import ablation_regions, shell, shell_name
 
-    organ, zone = read_role(case, "organ", image), read_role(case, "ablation", image)
+    (organ, said), (zone, also) = read_role(case, "organ", image), read_role(case, "ablation", image)
     regions: dict[str, Mask] = {}
-    notes: list[str] = []
+    notes = [*said, *also]
     extra: dict[str, float] = {}
     if settings["shell_mm"] is not None:
         inner, outer = settings["shell_mm"]

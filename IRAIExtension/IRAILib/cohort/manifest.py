@@ -8,7 +8,7 @@ import hashlib
 import io
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..geometry import InputError
@@ -87,6 +87,8 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise InputError(f"{path}: is no proper CSV ({error})") from None
+    if not table:
+        raise InputError(f"{path}: holds no header and no case")
     header = [OTHER_NAMES.get(_key(name), _key(name)) if _is_known(_key(name)) else name for name in table[0][1]]
     rows = []
     for line, row in table[1:]:
@@ -129,20 +131,30 @@ def _case(path: Path, line: int, row: dict[str, str], task: str) -> Case:
     files = {}
     for role in (*needed, *optional):
         if role in taken:
-            files[role] = str((path.parent / taken[role]).absolute())
+            files[role] = _place(path.parent, taken[role])
         elif role in needed:
             raise InputError(f"{path}, line {line}: has no {role}; every case needs {', '.join(needed)}")
-    patient = next((taken[name] for name in PATIENT_COLUMNS if name in taken), "")
-    name = next((taken[name] for name in CASE_COLUMNS if name in taken), patient)
+    of_patient = next((column for column in PATIENT_COLUMNS if column in taken), "")
+    of_case = next((column for column in CASE_COLUMNS if column in taken), of_patient)
+    patient, name = taken.get(of_patient, ""), taken.get(of_case, "")
     if not name:
         raise InputError(f"{path}, line {line}: has neither a case nor a patient; name the row in a column 'case'")
     if task == "outcome-features" and not patient:
         raise InputError(f"{path}, line {line}: has no patient; outcome models split by patient: every row needs one")
     selectors = {f"{role}_{kind}": taken[f"{role}_{kind}"] for role in files for kind in SELECTORS
                  if f"{role}_{kind}" in taken}
-    used = {*needed, *optional, *CASE_COLUMNS, *PATIENT_COLUMNS, *selectors}
+    empty = {column for column in (*CASE_COLUMNS, *PATIENT_COLUMNS) if column not in taken}
+    used = {*needed, *optional, *selectors, of_case, of_patient, *empty}
     return Case(name, patient or name, line, files, selectors,
                 {column: value for column, value in row.items() if column not in used})
+
+
+def _place(folder: Path, written: str) -> str:
+    """Absolute path of a file. A relative one that was written on Windows is found on other systems too."""
+    place = folder / written
+    if "\\" in written and not place.exists() and not PureWindowsPath(written).drive:
+        place = folder / PureWindowsPath(written).as_posix()
+    return str(place.absolute())
 
 
 def _check_names(path: Path, cases: list[Case]) -> None:

@@ -7,6 +7,9 @@ import hashlib
 import json
 import math
 import os
+import re
+import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +24,14 @@ RUN_FILE, LOCK_FILE, CASES_FOLDER = "run.json", ".running", "cases"
 TABLE_NAMES = {"radiomics": "features", "outcome-features": "features", "margin": "margins"}
 STATES: tuple[str, ...] = ("done", "refused", "failed")
 FIRST_COLUMNS = ("case", "patient")
+LAST_COLUMNS = {"notes": "text", "seconds": "number"}
+KINDS = ("", "whole", "number", "text")
+"""Of a column; a later one holds all that an earlier one does."""
+NUMBER = re.compile(r"[+-]?(?P<whole>0|[1-9][0-9]*)(\.(?P<part>[0-9]+))?")
+LOCK_WRITTEN_S = 10.0
+"""A lock that isn't readable after so long was left by a run that was killed while it wrote it."""
+MOST_DIGITS = 15
+"""More aren't kept by a double."""
 ERROR_COLUMNS: tuple[str, ...] = ("case", "patient", "line", "status", "kind", "message")
 
 
@@ -58,12 +69,10 @@ class Store:
         for _ in range(2):
             try:
                 with path.open("x", encoding="utf-8") as file:
-                    file.write(str(os.getpid()))
+                    json.dump(_who(os.getpid()), file)
                 break
             except FileExistsError:
-                if _alive(path):
-                    raise InputError(f"{self.folder}: another run is writing here; wait for it, or choose another "
-                                     "folder") from None
+                self._refuse_if_alive(path)
                 path.unlink(missing_ok=True)
         else:
             raise InputError(f"{self.folder}: another run is writing here; wait for it, or choose another folder")
@@ -72,12 +81,24 @@ class Store:
         finally:
             path.unlink(missing_ok=True)
 
+    def _refuse_if_alive(self, lock: Path) -> None:
+        told = _holder(lock)
+        if told:
+            raise InputError(f"{self.folder}: another run is writing here{told}; wait for it, or choose another folder")
+
     def fingerprint(self, case: Case) -> str:
-        """What a case's result hangs on: its row, its files as they lay there first, the settings, the version."""
+        """What a case's result hangs on: its row, its files as they lay there first, the settings, the version.
+
+        Columns that are only carried along don't count (scores are made of them), so that a target that is known
+        later can be added to the manifest.
+        """
         if case.name in self._fingerprints:
             return self._fingerprints[case.name]
         files = {role: _stat(Path(path)) for role, path in case.files.items()}
-        text = json.dumps([case.to_dict() | {"line": 0}, files, self.task, self.settings, __version__], sort_keys=True)
+        row = case.to_dict() | {"line": 0}
+        if not self.settings.get("scores"):
+            del row["columns"]
+        text = json.dumps([row, files, self.task, self.settings, __version__], sort_keys=True)
         self._fingerprints[case.name] = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprints[case.name]
 
@@ -96,17 +117,18 @@ class Store:
         for case in cases:
             record = self._kept(case)
             if record is not None:
-                yield record
+                yield {**record, "line": case.line, "columns": case.columns}
 
     def write_tables(self, cases: list[Case]) -> dict[str, int]:
         """The run's table (Parquet and CSV), columns.json, errors.csv; returns counts by status.
 
-        Files that the manifest no longer names are left out. A value that is not defined is an empty cell.
+        Files that the manifest no longer names are left out. A value that is not defined is an empty cell. A column
+        of the manifest with the name of a result is led by "manifest_".
         """
-        columns, about, counts = self._columns(cases)
+        columns, about, counts, renamed = self._columns(cases)
         name = TABLE_NAMES[self.task]
         done = (record for record in self.records(cases) if record["status"] == "done")
-        _write_table(self.folder / f"{name}.csv", self.folder / f"{name}.parquet", columns, done)
+        _write_table(self.folder / f"{name}.csv", self.folder / f"{name}.parquet", columns, done, renamed)
         _write_json(self.folder / "columns.json", about)
         with replacing(self.folder / "errors.csv") as temporary, \
                 temporary.open("w", newline="", encoding="utf-8") as file:
@@ -116,12 +138,13 @@ class Store:
             writer.writerows(record for record in self.records(cases) if record["status"] != "done")
         return counts
 
-    def _columns(self, cases: list[Case]) -> tuple[dict[str, str], dict[str, Any], dict[str, int]]:
-        """Every column with its type ("number" or "text"), what is known about it, and counts by status."""
-        kinds: dict[str, str] = dict.fromkeys(FIRST_COLUMNS, "text")
+    def _columns(self, cases: list[Case]
+                 ) -> tuple[dict[str, str], dict[str, Any], dict[str, int], dict[str, str]]:
+        """Every column with its kind (of `KINDS`), what is known about it, counts by status, new names of columns."""
+        kinds: dict[str, str] = {}
+        values: dict[str, str] = {}
         about: dict[str, Any] = {}
         counts = dict.fromkeys(STATES, 0)
-        values: dict[str, str] = {}
         for record in self.records(cases):
             counts[record["status"]] += 1
             if record["status"] != "done":
@@ -129,15 +152,19 @@ class Store:
             about.update(record.get("about") or {})
             for row, kind in ((record["columns"], kinds), (record["values"], values)):
                 for column, value in row.items():
-                    if value not in (None, ""):
-                        kind[column] = "number" if _is_number(value) and kind.get(column) != "text" else "text"
-                    else:
-                        kind.setdefault(column, "")
-        clash = sorted(set(kinds) & set(values))
-        if clash:
-            raise InputError(f"the manifest's column '{clash[0]}' has the name of a result; rename it")
-        merged = {**kinds, **values, "notes": "text", "seconds": "number"}
-        return {column: kind or "text" for column, kind in merged.items()}, about, counts
+                    kind[column] = max(kind.get(column, ""), _kind(value), key=KINDS.index)
+        taken = {*FIRST_COLUMNS, *values, *LAST_COLUMNS}
+        renamed = {}
+        for column in kinds:
+            new = column
+            while new in taken or (new != column and new in kinds):
+                new = f"manifest_{new}"
+            renamed[column] = new
+            if new != column:
+                about[new] = {"name": f"column '{column}' of the manifest", "unit": ""}
+        merged = {**dict.fromkeys(FIRST_COLUMNS, "text"), **{renamed[column]: kind for column, kind in kinds.items()},
+                  **values, **LAST_COLUMNS}
+        return {column: kind or "text" for column, kind in merged.items()}, about, counts, renamed
 
     def _kept(self, case: Case) -> dict[str, Any] | None:
         """A result made from the same files, row and settings; None for none, and for a damaged one."""
@@ -152,15 +179,16 @@ class Store:
         return self.folder / CASES_FOLDER / case.file_name
 
 
-def _write_table(csv_path: Path, parquet_path: Path, columns: dict[str, str], records: Iterator[dict[str, Any]]
-                 ) -> None:
+def _write_table(csv_path: Path, parquet_path: Path, columns: dict[str, str], records: Iterator[dict[str, Any]],
+                 renamed: dict[str, str]) -> None:
     """Both files in one pass, a block of rows at a time."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingPackageError("tables in Parquet need pyarrow: pip install pyarrow") from None
-    schema = pa.schema([(name, pa.float64() if kind == "number" else pa.string()) for name, kind in columns.items()])
+    types = {"number": pa.float64(), "whole": pa.int64(), "text": pa.string()}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
     with replacing(csv_path) as csv_temporary, replacing(parquet_path) as parquet_temporary, \
             csv_temporary.open("w", newline="", encoding="utf-8") as file, \
             pq.ParquetWriter(parquet_temporary, schema) as parquet:
@@ -169,7 +197,8 @@ def _write_table(csv_path: Path, parquet_path: Path, columns: dict[str, str], re
         block: list[dict[str, Any]] = []
         for record in records:
             row = {"case": record["case"], "patient": record["patient"], "notes": "; ".join(record.get("notes") or []),
-                   "seconds": record["seconds"], **record["columns"], **record["values"]}
+                   "seconds": record["seconds"], **record["values"],
+                   **{renamed[column]: value for column, value in record["columns"].items()}}
             block.append({name: _typed(row.get(name), kind) for name, kind in columns.items()})
             writer.writerow(["" if value is None else repr(value) if isinstance(value, float) else value
                              for value in block[-1].values()])
@@ -182,18 +211,19 @@ def _write_table(csv_path: Path, parquet_path: Path, columns: dict[str, str], re
 def _typed(value: Any, kind: str) -> Any:
     if value is None or value == "":
         return None
-    return float(value) if kind == "number" else str(value)
+    return {"number": float, "whole": int}.get(kind, str)(value)
 
 
-def _is_number(value: Any) -> bool:
-    """A finite number; text only where nothing is lost as one (007 and 1e5 stay text)."""
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, (int, float)):
-        return math.isfinite(value)
-    whole, _, part = str(value).lstrip("+-").partition(".")
-    return (whole + part).isascii() and whole.isdigit() and (part.isdigit() or not part) and \
-        (whole == "0" or not whole.startswith("0"))
+def _kind(value: Any) -> str:
+    """Of `KINDS`: a result is a number; text of the manifest is one where nothing is lost (007, 1e5, long ids stay)."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "number" if math.isfinite(value) else "text"
+    found = NUMBER.fullmatch(str(value))
+    if found is None or len(found["whole"]) + len(found["part"] or "") > MOST_DIGITS:
+        return "text"
+    return "whole" if found["part"] is None else "number"
 
 
 def _plain(value: Any) -> Any:
@@ -233,17 +263,36 @@ def _stat(path: Path) -> list[Any]:
     return [path.name, state.st_size, state.st_mtime_ns]
 
 
-def _alive(lock: Path) -> bool:
+def _who(pid: int) -> dict[str, Any]:
+    """What tells a process from every other, also from a later one of the same number."""
+    psutil = _psutil()
+    return {"host": socket.gethostname(), "pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+def _psutil():
     try:
-        pid = int(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if pid == os.getpid():
-        return True
+        import psutil
+    except ImportError:
+        raise MissingPackageError("cohorts need psutil: pip install psutil") from None
+    return psutil
+
+
+def _holder(lock: Path) -> str | None:
+    """Words about who holds the folder; None where the run is dead that did."""
+    psutil = _psutil()
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OSError):
-        return True
-    return True
+        text = lock.read_text(encoding="utf-8")
+        age_s = time.time() - lock.stat().st_mtime
+    except OSError:
+        return None
+    try:
+        who = json.loads(text)
+        host, pid, started = str(who["host"]), int(who["pid"]), float(who["started"])
+    except (ValueError, KeyError, TypeError):
+        return " (it has just begun)" if age_s < LOCK_WRITTEN_S else None
+    if host != socket.gethostname():
+        return f" on {host} (if it was killed there, delete {lock})"
+    try:
+        return f" (process {pid})" if abs(psutil.Process(pid).create_time() - started) < 1.0 else None
+    except psutil.NoSuchProcess:
+        return None

@@ -114,8 +114,10 @@ def _radiomics(case: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]
     from ..biopsy.radiomics import Settings, extract
     from .features import read_pair, tidy
 
-    image, mask = read_pair(case)
-    return tidy({"": extract(image, mask, Settings.from_dict(settings["radiomics"]))})
+    chosen = Settings.from_dict(settings["radiomics"])
+    image, mask, notes = read_pair(case, chosen)
+    row = tidy({"": extract(image, mask, chosen)})
+    return {**row, "notes": [*notes, *row["notes"]]}
 
 
 def _outcome_features(case: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
