@@ -171,6 +171,38 @@ def test_verdict_without_a_baseline_or_an_interval(run) -> None:
         facts.primary_metric(replace(run, summary={}, scores={}))
 
 
+def test_beating_a_model_without_columns_is_not_called_better(run) -> None:
+    gap = {"estimate": 0.3, "low": 0.2, "high": 0.4, "n": 120, "method": "", "note": ""}
+    said = facts.verdict(replace(run, differences={"model - null": {"auc": gap}}))
+    assert (said.level, said.against) == ("none", "null")
+    assert said.text.startswith("Better than a model that knows no column")
+    assert "No clinical baseline was named" in said.text
+    assert "--baseline" in said.text
+
+
+def test_a_baseline_of_the_models_own_columns_and_a_guessed_one_are_said(run) -> None:
+    gap = {"estimate": 0.1, "low": 0.05, "high": 0.2, "n": 120, "method": "", "note": ""}
+    run = replace(run, differences={"model - baseline": {"auc": gap}})
+    named = facts.verdict(run).text
+    assert "told by their names" not in named
+    assert "the same columns" not in named
+    guessed = facts.verdict(replace(run, plan=replace(run.plan, baseline=())))
+    assert "told by their names" in guessed.text
+    held = replace(run.held_out["baseline"], columns=tuple(column.name for column in facts.used(run)))
+    same = facts.verdict(replace(run, held_out={**run.held_out, "baseline": held}))
+    assert "the same columns as the model" in same.text
+
+
+def test_a_gap_that_goes_with_the_outcome_is_a_limit(run) -> None:
+    leak = Leak("albumin", "missing values go with the target", "p = 1e-9", 1e-9, "warned")
+    gap = [{"name": "albumin missing", "coefficient": -1.3}]
+    text = " ".join(facts.limits(replace(run, leaks=[leak], summary={**run.summary, "coefficients": gap})))
+    assert "The final model weighs that gap itself (albumin)" in text
+    text = " ".join(facts.limits(replace(run, leaks=[leak], summary={**run.summary, "coefficients": []})))
+    assert "albumin is missing goes with the outcome" in text
+    assert "weighs that gap" not in text
+
+
 def test_better_than_baseline_but_not_than_chance_is_said(run) -> None:
     gap = {"estimate": 0.01, "low": -0.05, "high": 0.07, "n": 120, "method": "", "note": ""}
     said = facts.verdict(replace(run, differences={"model - baseline": {"auc": gap}, "model - null": {"auc": gap}}))

@@ -109,14 +109,22 @@ def test_targets_that_cannot_be_used_are_refused(label: list, time: list | None,
 @pytest.mark.parametrize("name", ["OS", "os_months", "PFS", "TTP", "Interval_FU", "size_FU", "FollowUp days",
                                   "followup",
                                   "Post-TACE AFP", "postop_bilirubin", "1_RECIST", "mRECIST", "best response", "Death",
-                                  "progressed", "time to recurrence", "LastContact", "vital status", "date.of.death"])
+                                  "progressed", "time to recurrence", "LastContact", "vital status", "date.of.death",
+                                  "Nachbeobachtung_Monate", "Überlebenszeit", "UEBERLEBENSZEIT", "Todesdatum",
+                                  "Rezidiv",
+                                  "AFP nach TACE", "suivi_mois", "décès", "Récidive", "bilirubine après TACE",
+                                  "Seguimiento (meses)", "fallecido", "Óbito", "sopravvivenza", "Overlijden",
+                                  "daystodeath", "lastcontactdays", "timetoprogression", "DSS", "Last seen alive",
+                                  "disease-free months"])
 def test_names_that_are_known_only_later(name: str) -> None:
     assert known_only_later(name)
 
 
 @pytest.mark.parametrize("name", ["1_RECIST_BL", "baseline mRECIST", "AFP", "age", "position", "Cosmos", "5-FU", "ost",
                                   "Personal history of cancer", "pre-treatment response score", "postal", "Child-Pugh",
-                                  "cause of cirrhosis", "Tr_Size", "compost", "tumour diameter", "morph_volume"])
+                                  "cause of cirrhosis", "Tr_Size", "compost", "tumour diameter", "morph_volume",
+                                  "methodes", "total protein", "Größe_mm", "Vorgeschichte Rezidiv", "antécédent de "
+                                  "récidive", "ex vivo volume", "transthyretin", "Nachname", "tot_bili"])
 def test_names_that_are_known_before(name: str) -> None:
     assert known_only_later(name) is None
 
@@ -163,6 +171,15 @@ def test_leaks_of_a_survival_time_are_found() -> None:
                 "late": (-time + np.random.default_rng(1).normal(size=80)).tolist()}
     found = leaks_of(columns, Plan("died", time="months", patient="patient"))
     assert {name: action for name, (_, action) in found.items()} == dict.fromkeys(("visits", "days", "late"), "dropped")
+
+
+def test_a_shuffled_number_of_each_patient_is_an_identifier_and_ages_are_none() -> None:
+    random = np.random.default_rng(2)
+    columns = cases.class_columns(60, 3)
+    columns |= {"code": (1000 + random.permutation(60)).tolist(),
+                "age": random.choice(np.arange(20, 95), 60, replace=True).tolist(),
+                "platelets": random.choice(np.arange(40, 400), 60, replace=False).tolist()}
+    assert leaks_of(columns, Plan("label", patient="patient")) == {"code": ("identifier", "dropped")}
 
 
 def test_clean_tables_have_no_leak() -> None:

@@ -12,8 +12,9 @@ from ..biopsy.outcome.facts import Figure
 MORE_STYLE = """
 nav { font-size: .85rem; margin: .4rem 0 0; } nav a { margin-right: .8rem; color: #1f5fa8; }
 .verdict { font-size: 1.12rem; padding: .8rem 1rem; border-radius: 6px; margin: 1rem 0; border-left: 8px solid; }
-.v-better { background: #e9f6ec; border-color: #33a04a; } .v-same { background: #fff6df; border-color: #f2b824; }
-.v-worse, .v-none { background: #fdeaea; border-color: #d62728; }
+.v-better { background: #e9f6ec; border-color: #33a04a; }
+.v-same, .v-none { background: #fff6df; border-color: #f2b824; }
+.v-worse { background: #fdeaea; border-color: #d62728; }
 .red-text { color: #b71c1c; font-weight: 600; } .small { font-size: .85rem; color: #55606e; }
 .warn { background: #fdeaea; border-left: 4px solid #c62828; padding: .5rem .8rem; margin: .4rem 0; }
 .flow { display: flex; flex-wrap: wrap; align-items: stretch; gap: .5rem; margin: .6rem 0; }

@@ -22,7 +22,7 @@ from .outcome_html import MORE_STYLE, card, details, interval, paragraph, sectio
 from .outcome_patients import Characteristic, Subgroup, characteristics, subgroups
 from .outcome_weights import Spread, coefficient_spread
 
-COLOUR = {"better": "green", "same": "yellow", "worse": "red", "none": "red"}
+COLOUR = {"better": "green", "same": "yellow", "worse": "red", "none": "yellow"}
 PARTS = (("asked", "Asked"), ("patients", "Patients"), ("columns", "Columns and leaks"), ("made", "How it was made"),
          ("performance", "Performance"), ("calibration", "Calibration"), ("decision", "Decisions"),
          ("chance", "Chance"), ("weights", "What the model uses"), ("groups", "Groups"), ("use", "At use"),

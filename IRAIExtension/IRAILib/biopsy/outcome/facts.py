@@ -74,7 +74,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One plain sentence; level: "better", "same", "worse", "none" (no baseline but chance)."""
+    """Plain sentences. level: "better", "same" or "worse" than `against` ("baseline", or "null" where no clinical
+    baseline ran and the interval holds or lies below 0); "none": nothing could be compared but a model that knows no
+    column, which is beaten, or no difference has an interval."""
 
     level: str
     text: str
@@ -192,11 +194,25 @@ def verdict(run: Run) -> Verdict:
     level = "better" if better else "worse" if worse else "same"
     digits = 3 if min(abs(found.low), abs(found.high)) < 0.01 else 2
     start = {"better": "Better than", "worse": "Worse than", "same": "No better than"}[level]
+    level = "none" if against == "null" and better else level
     text = (f"{start} {name}: difference in {words_of(metric)} {found.estimate:.{digits}f}, 95 % interval "
             f"{found.low:.{digits}f} to {found.high:.{digits}f}. Held-out {value} in {own.n if own else found.n} "
             "patients.")
-    chance = _beside_chance(run, metric) if against == "baseline" else ""
-    return Verdict(level, text + chance, against, metric, found)
+    text += _beside_chance(run, metric) if against == "baseline" else ""
+    return Verdict(level, text + _doubt_of_baseline(run, against), against, metric, found)
+
+
+def _doubt_of_baseline(run: Run, against: str) -> str:
+    """What is weak in the comparison itself: no clinical baseline, one guessed by names, or one of the same columns."""
+    if against == "null":
+        return (" No clinical baseline was named, so nothing is said of what the model adds to what the clinic has "
+                "already: name its columns with --baseline.")
+    if set(baseline_columns(run)) == {column.name for column in used(run)}:
+        return (" The baseline holds the same columns as the model, so this is a difference of the fitting (penalty, "
+                "selection), not of what is known: name the clinical columns with --baseline.")
+    if not run.plan.baseline:
+        return " The baseline's columns were told by their names, not named: check them, or name yours with --baseline."
+    return ""
 
 
 def _beside_chance(run: Run, metric: str) -> str:
@@ -307,6 +323,22 @@ def subgroup_columns(run: Run) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _missing_that_tells(run: Run) -> list[str]:
+    """Columns whose gaps go with the outcome, and whether the final model weighs the gap itself."""
+    names = [leak.column for leak in run.leaks if leak.kind == "missing values go with the target"
+             and leak.action in ("warned", "kept")]
+    if not names:
+        return []
+    weighed = {str(one["name"]) for one in run.summary.get("coefficients") or []}
+    inside = [name for name in names if f"{name} missing" in weighed]
+    text = (f"Whether a value of {', '.join(names)} is missing goes with the outcome: perhaps it was measured because "
+            "of the outcome, which no patient before treatment can offer.")
+    if inside:
+        text += (f" The final model weighs that gap itself ({', '.join(inside)}): leave it out with --exclude and "
+                 "compare.")
+    return [text]
+
+
 def limits(run: Run) -> list[str]:
     """What the run itself shows to be weak, in sentences."""
     said = ["Tested only inside the table it was trained on: how it does at another hospital, on other scanners or in "
@@ -315,6 +347,7 @@ def limits(run: Run) -> list[str]:
     if isinstance(sample, dict) and sample.get("enough") is False:
         said.append("Fewer patients or events than the sample-size rule asks for: coefficients and intervals are "
                     "unstable and a good figure may be luck.")
+    said += _missing_that_tells(run)
     kept = [leak.column for leak in run.leaks if leak.action == "kept"]
     if kept:
         said.append(f"Columns that look like leaks were kept on request ({', '.join(kept)}): the figures may be far "

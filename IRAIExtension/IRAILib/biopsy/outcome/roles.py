@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import pairwise
 
 from ...geometry import InputError
+from .later_words import AFTER_STEMS, AFTER_WORDS, BEFORE_WORDS, LAST_PAIRS, SHORT_STEMS
 from .record import Plan
 from .table import PATIENT_NAMES, Table
 
@@ -40,8 +42,10 @@ _JOINED = {"followup": "follow up", "postop": "post op", "posttace": "post tace"
 
 
 def words_of(name: str) -> list[str]:
-    """The lower-case words of a column name: "FollowUp_Size(mm)" gives follow, up, size, mm."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name.replace("mRECIST", "mrecist"))
+    """The lower-case words of a column name, without accents: "FollowUp_Größe(mm)" gives follow, up, grosse, mm."""
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+                   if not unicodedata.combining(letter))
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", bare.replace("mRECIST", "mrecist"))
     words: list[str] = []
     for word in re.split(r"[^0-9A-Za-z]+", parted.lower()):
         words += _JOINED.get(word, word).split()
@@ -51,16 +55,21 @@ def words_of(name: str) -> list[str]:
 def known_only_later(name: str) -> str | None:
     """Why the name says that the value is known only after treatment, or None. "5-FU" is a drug."""
     words = words_of(name)
-    if set(words) & _BEFORE:
+    if set(words) & (_BEFORE | BEFORE_WORDS):
         return None
     pairs = set(pairwise(words))
-    if pairs & _PAIRS:
-        return " ".join(next(iter(sorted(pairs & _PAIRS))))
+    telling = pairs & (_PAIRS | LAST_PAIRS)
+    if telling:
+        return " ".join(min(telling))
     if ("5", "fu") in pairs:
         words = [word for word in words if word != "fu"]
-    found = [word for word in words if word in _AFTER]
+    found = [word for word in words if word in _AFTER or word in AFTER_WORDS]
     if found:
         return found[0]
+    stems = [stem for stem in AFTER_STEMS for word in words
+             if word.startswith(stem) or (stem in word and stem not in SHORT_STEMS)]
+    if stems:
+        return stems[0]
     response = [word for word in words if word in _RESPONSE - {"lr", "tr"}]
     return f"{response[0]} without a word for baseline" if response else None
 
