@@ -28,6 +28,8 @@ def add_step(commands) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="predictions, a row for each of the "
                                                                                "table")
     parser.add_argument("--patient", metavar="COL", help="column of names (default: the model's own)")
+    parser.add_argument("--backbone", type=Path, metavar="FOLDER", help="the public network that the model was trained "
+                                                                        "with, where it was")
     parser.add_argument("--no-gate", action="store_true",
                         help="answer also for patients unlike the training cohort (research only; said in the CSV)")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="everything as JSON (-, or nothing: here)")
@@ -40,7 +42,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from ..biopsy.outcome.predict import predict
     from ..biopsy.outcome.table import read_table
 
-    model = load_model(arguments.model)
+    model = load_model(arguments.model, arguments.backbone)
     found = predict(model, read_table(arguments.table), patient=arguments.patient, gate=not arguments.no_gate)
     head = header(found)
     with replacing(arguments.out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

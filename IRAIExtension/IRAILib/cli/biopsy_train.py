@@ -39,6 +39,7 @@ def add_step(commands) -> None:
     _outcome_options(parser)
     _column_options(parser)
     _procedure_options(parser)
+    _deep_options(parser)
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="metrics as JSON (-, or nothing: here)")
     parser.add_argument("--predictions", type=Path, metavar="CSV",
                         help="also write every held-out prediction; this file names patients")
@@ -104,6 +105,34 @@ def _procedure_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--licence", metavar="TEXT", help="for the card")
 
 
+def _deep_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "images", "A column more for the model, from a network trained on the lesions inside every fold (MONAI "
+        "DenseNet, MixUp, CT physics as augmentation), or from a public network that stays as it is. Minutes to "
+        "hours; the permutation test is left out unless it is asked for.")
+    group.add_argument("--deep", choices=("3d", "2.5d"), help="the lesion's cube, or three planes through it")
+    for name, default in (("image", "image"), ("mask", "mask")):
+        group.add_argument(f"--{name}", metavar="COL", help=f"column of {name} files, from the table's folder (default "
+                                                            f"{default})")
+    group.add_argument("--mask-label", dest="label", metavar="COL", help="column of each mask's label")
+    group.add_argument("--deep-side-mm", dest="side_mm", type=float, metavar="MM", help="side of the cube (default 64)")
+    group.add_argument("--deep-epochs", dest="epochs", type=int, metavar="N", help="of each network (default 30)")
+    group.add_argument("--backbone", metavar="FOLDER", help="a public network (backbone.json and its weights) in place "
+                                                            "of training one")
+
+
+def _deep(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    given = {name: getattr(arguments, name) for name in ("image", "mask", "label", "side_mm", "epochs", "backbone")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.deep is None and "backbone" not in given:
+        if given:
+            raise InputError(f"{', '.join(given)}: only with --deep 3d or 2.5d, or --backbone FOLDER")
+        return None
+    if "backbone" in given:
+        given["backbone"] = str(Path(given["backbone"]).expanduser().resolve())
+    return given | ({} if arguments.deep is None else {"mode": arguments.deep})
+
+
 def run_train(arguments: argparse.Namespace) -> int:
     """Train in a worker, then move the folder into place. Raises InputError, RefusedError, CancelledError."""
     from ..jobs import run_job
@@ -159,6 +188,9 @@ def _plan(arguments: argparse.Namespace) -> dict[str, Any]:
         plan["balance"] = "smote" if arguments.smote else "weights"
     if arguments.no_sensitivity:
         plan["sensitivity"] = False
+    deep = _deep(arguments)
+    if deep is not None:
+        plan |= {"deep": deep, "permutations": arguments.permutations or 0}
     for key, words in (("roles", arguments.role), ("groups", arguments.group)):
         if words:
             plan[key] = dict(_pair(key.rstrip("s"), word) for word in words)

@@ -22,6 +22,9 @@ WORDS = ("Bars: 2.5 to 97.5 % of {n} fits on resampled patients, pre-processing 
          "fixed. Penalised coefficients are pulled towards zero on purpose: this is a range of stability, not a "
          "confidence interval, and it leaves out the choice of the penalty.")
 
+NOT_REFITTED = ("The networks behind the deep columns were not trained again on resampled patients, so these "
+                "coefficients carry no range.")
+
 
 @dataclass(frozen=True)
 class Coefficient:
@@ -81,6 +84,8 @@ def coefficient_spread(run: Run, data: Table, *, n: int = RESAMPLES,
     own = _flat(coefficients_of(run.final.pipeline), run)
     if not own:
         return Spread(())
+    if run.plan.deep is not None:
+        return Spread(tuple(_row(key, value, []) for key, value in own.items()), NOT_REFITTED)
     study = prepare(data, run.plan)
     settings = {key: value for key, value in run.final.pipeline.settings.items() if key != "inner_loss"}
     recipe = FixedRecipe(run.plan, study.candidates, run.plan.models[0], settings=settings)

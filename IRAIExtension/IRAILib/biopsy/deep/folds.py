@@ -82,6 +82,8 @@ class DeepColumns:
 
     def transform(self, crops: Sequence[Crop]) -> np.ndarray:
         """(n, columns) for rows that were not trained on."""
+        if not len(crops):
+            return np.zeros((0, len(self.names)))
         if self.options.backbone is not None:
             assert self.mean is not None
             assert self.axes is not None

@@ -22,7 +22,7 @@ class TrainingOptions:
 
     epochs: int = 30
     batch: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 1e-3
     mixup: float = 0.3
     dropout: float = 0.2

@@ -12,13 +12,15 @@ from .evaluate.conformal import ConformalClassifier
 from .evaluate.conformal_survival import ConformalSurvival
 from .evaluate.similarity import Similarity
 from .pipeline import Pipeline, Recipe, fit
+from .record import Plan
 from .study import Study, unit_of
 
 
 @dataclass
 class FittedModel:
     """kind, classes, target, time_unit as trained; columns: {"name", "kind", "unit", "group", "low", "high", "levels",
-    "needed"} of every input; horizons (T,), curve_times (G,); conformal and similarity as evaluate/ makes them."""
+    "needed"} of every input; horizons (T,), curve_times (G,); conformal and similarity as evaluate/ makes them;
+    images: the plan's `deep`, which names the columns of images and masks, {} without deep columns."""
 
     pipeline: Pipeline
     kind: str
@@ -38,6 +40,7 @@ class FittedModel:
     intended_use: str = ""
     licence: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    images: dict[str, Any] = field(default_factory=dict)
 
     def coefficients(self) -> list[dict[str, Any]]:
         """Of a linear model: {"name", "coefficient" a SD of the column}, largest first; else []."""
@@ -74,7 +77,16 @@ def refit(study: Study, recipe: Recipe, conformal: Any, cancelled: Any = None) -
     return FittedModel(made, study.outcome.kind, study.outcome.classes, plan.target, plan.time, plan.time_unit,
                        plan.site if plan.harmonise == "combat" else None, plan.patient, _inputs(study, made),
                        study.horizons, study.curve_times, conformal, _similarity(study, made),
-                       round(1 - plan.coverage, 6), intended_use=plan.intended_use, licence=plan.licence)
+                       round(1 - plan.coverage, 6), intended_use=plan.intended_use, licence=plan.licence,
+                       images=_images(plan))
+
+
+def _images(plan: Plan) -> dict[str, Any]:
+    if plan.deep is None:
+        return {}
+    from ..deep.source import deep_plan
+
+    return deep_plan(plan.deep) | {"backbone": None}
 
 
 def _inputs(study: Study, made: Pipeline) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from .table import Table
 class Rows:
     """Raw candidates of n rows: numbers (n, p) float64 with NaN, words (n, q) object of str or None.
 
-    site (n,) object or None. groups[name]: "imaging", "clinical", "score" ... of each column.
+    site (n,) object or None. groups[name]: "imaging", "clinical", "score" ... of each column. crops (n,) object of
+    biopsy.deep.Crop, or None where no deep columns were asked for.
     """
 
     numbers: np.ndarray
@@ -25,13 +26,20 @@ class Rows:
     word_names: tuple[str, ...]
     groups: dict[str, str]
     site: np.ndarray | None = None
+    crops: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def take(self, rows: np.ndarray) -> Rows:
         return replace(self, numbers=self.numbers[rows], words=self.words[rows],
-                       site=None if self.site is None else self.site[rows])
+                       site=None if self.site is None else self.site[rows],
+                       crops=None if self.crops is None else self.crops[rows])
+
+    def beside(self, names: Sequence[str], values: np.ndarray, group: str) -> Rows:
+        """These rows with further number columns, values (n, len(names))."""
+        return replace(self, numbers=np.hstack([self.numbers, values]), number_names=(*self.number_names, *names),
+                       groups={**self.groups, **dict.fromkeys(names, group)})
 
     def only(self, names: Sequence[str]) -> Rows:
         """The columns in `names`, in this object's order."""

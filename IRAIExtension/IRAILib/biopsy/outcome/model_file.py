@@ -32,7 +32,7 @@ MAX_JSON_BYTES, MAX_WEIGHT_BYTES = 64 * 2**20, 512 * 2**20
 INLINE = 500
 CONFORMAL: dict[str, Any] = {"ConformalClassifier": ConformalClassifier, "ConformalSurvival": ConformalSurvival}
 _PLAIN = ("kind", "target", "time", "time_unit", "site", "patient", "columns", "alpha", "summary", "intended_use",
-          "licence", "versions")
+          "licence", "versions", "images")
 _WRONG = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
@@ -50,7 +50,7 @@ def save_model(model: FittedModel, folder: str | Path) -> str:
     document["classes"] = list(model.classes)
     document["horizons"], document["curve_times"] = model.horizons.tolist(), model.curve_times.tolist()
     document["pipeline"] = {
-        "columns": list(made.columns), "settings": plain(made.settings),
+        "columns": list(made.columns), "settings": plain(made.settings), "deep": _deep(made.deep, arrays),
         "encoder": _apart(made.encoder.state(), arrays),
         "chain": [{"kind": step.kind, "state": _apart(step.state(), arrays)} for step in made.chain],
         "model": {"type": type(made.model).__name__, "explained": made.model.explained,
@@ -79,9 +79,10 @@ def save_model(model: FittedModel, folder: str | Path) -> str:
     return document["sha256"]
 
 
-def load_model(folder: str | Path) -> FittedModel:
+def load_model(folder: str | Path, backbone: str | Path | None = None) -> FittedModel:
     """The model of a folder written by save_model; nothing is ever unpickled, sizes are checked before they are read.
 
+    backbone: folder of the public network that the model's deep columns need, where they need one.
     Raises InputError: no model.json, damaged or changed (the changed part is named), made by a newer version, weights
     missing, changed, of other shapes or larger than 512 MB, a kind of model that is not known.
     """
@@ -90,7 +91,7 @@ def load_model(folder: str | Path) -> FittedModel:
     where = folder / MODEL_FILE
     arrays = _read_weights(folder, document.get("weights"))
     try:
-        model = _built(document, arrays)
+        model = _built(document, arrays, _backbone(backbone))
         _tried(model)
     except _WRONG as error:
         raise InputError(f"{where}: its parts don't fit together ({error}); train the model again") from error
@@ -127,6 +128,14 @@ def read_document(folder: str | Path) -> dict[str, Any]:
 def _hash(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _deep(deep: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any] | None:
+    """The networks of deep columns: their settings, their weights as arrays."""
+    if deep is None:
+        return None
+    stated, weights = deep.state()
+    return {"state": plain(stated), "arrays": _apart(weights, arrays)}
 
 
 def _apart(state: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -205,7 +214,15 @@ def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: np
     return numbers.reshape(shape, order="F" if fortran else "C").copy()
 
 
-def _built(document: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> FittedModel:
+def _backbone(folder: str | Path | None) -> Any:
+    if folder is None:
+        return None
+    from ..deep import load_backbone
+
+    return load_backbone(folder)
+
+
+def _built(document: dict[str, Any], arrays: Mapping[str, np.ndarray], backbone: Any = None) -> FittedModel:
     part = document["pipeline"]
     chain = []
     for step in part["chain"]:
@@ -216,7 +233,7 @@ def _built(document: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fitted
         raise ValueError(f"the model '{part['model']['type']}' is not known")
     model = MODELS[part["model"]["type"]].from_state(_together(part["model"]["state"], arrays))
     pipeline = Pipeline(Encoder.from_state(_together(part["encoder"], arrays)), chain, model, tuple(part["columns"]),
-                        dict(part["settings"]))
+                        dict(part["settings"]), _deep_columns(part.get("deep"), arrays, backbone))
     conformal, similarity = None, None
     if document["conformal"] is not None:
         stated = dict(document["conformal"])
@@ -226,7 +243,16 @@ def _built(document: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Fitted
     return FittedModel(pipeline, classes=tuple(document["classes"]), conformal=conformal, similarity=similarity,
                        horizons=np.asarray(document["horizons"], float),
                        curve_times=np.asarray(document["curve_times"], float),
-                       **{name: document[name] for name in _PLAIN})
+                       **{name: document[name] for name in _PLAIN if name in document})
+
+
+def _deep_columns(part: dict[str, Any] | None, arrays: Mapping[str, np.ndarray], backbone: Any) -> Any:
+    if part is None:
+        return None
+    from ..deep import DeepColumns
+
+    weights = {name: np.asarray(value) for name, value in _together(part["arrays"], arrays).items()}
+    return DeepColumns.from_state(part["state"], weights, backbone)
 
 
 def _tried(model: FittedModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,19 +31,31 @@ MODELS: dict[str, Any] = {kind.__name__: kind for kind in (
     LogisticModel, CoxModel, CompetingModel, NullModel, BoostingModel, ForestModel)}
 
 
+DEEP = "deep image columns"
+"""Stands among a recipe's columns for what a network will make of the images; no column of the table."""
+
+
 @dataclass
 class Pipeline:
-    """Fitted: encoder, chain and model. combat_index: place of the harmonisation in the chain, or None."""
+    """Fitted: encoder, chain and model; deep: what makes columns of crops (biopsy.deep.DeepColumns), or None."""
 
     encoder: Encoder
     chain: list[FoldTransformer]
     model: Any
     columns: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    deep: Any = None
+
+    def whole(self, rows: Rows) -> Rows:
+        """The rows with their deep columns; as they are where there are none, or they are there already."""
+        if self.deep is None or self.deep.names[0] in rows.number_names:
+            return rows
+        assert rows.crops is not None
+        return rows.beside(self.deep.names, self.deep.transform(list(rows.crops)), "deep")
 
     def matrix(self, rows: Rows) -> Matrix:
         """The scaled columns that the model takes."""
-        data = self.encoder.transform(rows.only(self.columns))
+        data = self.encoder.transform(self.whole(rows).only(self.columns))
         for step in self.chain:
             data = step.transform(data)
         return data
@@ -122,7 +134,9 @@ def fit(recipe: Recipe, rows: Rows, outcome: Outcome, patients: Sequence[str] | 
     """
     random = np.random.default_rng([seed, 1])
     family = recipe.make_family(outcome.kind)
+    deep, recipe, rows = _with_deep(recipe, rows, outcome, patients, seed, cancelled)
     pipeline = fit_chain(recipe, rows, outcome, random)
+    pipeline.deep = deep
     values = pipeline.matrix(rows).values
     grid = family.grid(len(rows), values.shape[1], outcome.n_events)
     losses = np.zeros(len(grid))
@@ -134,6 +148,22 @@ def fit(recipe: Recipe, rows: Rows, outcome: Outcome, patients: Sequence[str] | 
     pipeline.model = _fit_models(recipe, family, [grid[best]], values, outcome, pipeline, rows, seed)[0]
     pipeline.settings = dict(grid[best]) | {"inner_loss": float(losses[best])}
     return pipeline
+
+
+def _with_deep(recipe: Recipe, rows: Rows, outcome: Outcome, patients: Sequence[str] | np.ndarray, seed: int,
+               cancelled: Callable[[], bool] | None) -> tuple[Any, Recipe, Rows]:
+    """Networks trained on these rows, and the rows with scores that no network gave to a patient it had seen."""
+    if DEEP not in recipe.columns or rows.crops is None:
+        return None, recipe, rows
+    from ..deep import DeepColumns
+    from ..deep.source import deep_options
+
+    assert recipe.plan.deep is not None
+    deep = DeepColumns(deep_options(recipe.plan.deep))
+    values = deep.fit_transform(list(rows.crops), outcome, [str(name) for name in patients], seed=seed,
+                                cancelled=cancelled)
+    columns = (*(name for name in recipe.columns if name != DEEP), *deep.names)
+    return deep, replace(recipe, columns=columns), rows.beside(deep.names, values, "deep")
 
 
 def _inner_losses(recipe: Recipe, family: Any, grid: list[dict[str, Any]], rows: Rows, outcome: Outcome,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,7 @@ def predict(model: FittedModel, table: Table, *, patient: str | None = None, gat
     warnings: list[str] = []
     refusals: list[list[str]] = [[] for _ in range(len(table))]
     rows = _inputs(model, table, refusals, warnings)
+    rows = _with_crops(model, table, rows, refusals)
     _missing(model, rows, refusals)
     _sites(model, table, rows, refusals)
     likeness = _likeness(model, rows)
@@ -113,6 +114,20 @@ def predict(model: FittedModel, table: Table, *, patient: str | None = None, gat
     return Predictions(made, model.kind, model.classes, model.target, model.time_unit, model.horizons.tolist(), scale,
                        model.pipeline.model.explained, f"nested cross-validation of {summary.get('n_patients', '?')} "
                        "patients of one table; no other hospital", warnings)
+
+
+def _with_crops(model: FittedModel, table: Table, rows: Rows, refusals: list[list[str]]) -> Rows:
+    """The rows with their lesions, for a model with deep columns; a row whose image can't be read is refused."""
+    deep = model.pipeline.deep
+    if deep is None:
+        return rows
+    from ..deep.source import read_crops
+
+    crops, reasons = read_crops(table, model.images, deep.options.crop)
+    for said, reason in zip(refusals, reasons, strict=True):
+        if reason is not None:
+            said.append(f"image: {reason}")
+    return replace(rows, crops=crops)
 
 
 def _names(model: FittedModel, table: Table, patient: str | None) -> list[str]:
@@ -241,6 +256,7 @@ def _likeness(model: FittedModel, rows: Rows) -> list[Any] | None:
 
 def _predicted(model: FittedModel, rows: Rows) -> list[dict[str, Any]]:
     pipeline = model.pipeline
+    rows = pipeline.whole(rows)
     matrix = pipeline.matrix(rows)
     found: Prediction = pipeline.model.predict(matrix.values, model.horizons)
     parts = pipeline.model.contributions(matrix.values)

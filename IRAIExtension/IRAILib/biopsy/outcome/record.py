@@ -34,6 +34,8 @@ class Plan:
     allow keeps a column that looks like a leak; the report says so. baseline names the columns of the clinical
     baseline (none: columns of the clinical and score groups, see train). max_features bounds the candidates that a
     model may use (None: events / events_per_variable). permutations, bootstraps, learning_curve: 0 leaves them out.
+    deep: columns from images by a network trained inside each fold, see biopsy.deep.source.DEFAULTS; {} takes the
+    defaults, None leaves them out.
     """
 
     target: str
@@ -70,6 +72,7 @@ class Plan:
     learning_curve: int = 0
     coverage: float = 0.9
     seed: int = 0
+    deep: dict[str, Any] | None = None
     intended_use: str = ""
     licence: str = ""
 

@@ -129,6 +129,8 @@ def _role(table: Table, plan: Plan, name: str) -> tuple[str, str]:
         return given[name], "named in the plan"
     if name in plan.exclude:
         return "excluded", "excluded by the user"
+    if plan.deep is not None and name in [plan.deep.get(part, part) for part in ("image", "mask", "label")]:
+        return "excluded", "read as an image by the deep columns"
     if name in plan.roles:
         return plan.roles[name], "named in the plan"
     if name.startswith("(unnamed"):

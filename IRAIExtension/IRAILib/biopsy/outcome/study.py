@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ...geometry import InputError, RefusedError
 from .leaks import find_column_leaks, find_row_leaks
 from .matrix import Rows, rows_of
 from .outcome import Outcome, read_outcome
+from .pipeline import DEEP
 from .record import Column, Leak, Plan
 from .roles import assign_roles
 from .table import Table
@@ -61,7 +62,7 @@ def prepare(table: Table, plan: Plan) -> Study:
         if name not in dropped and share > MANY_MISSING and name not in plan.allow:
             reasons[name], roles[name] = f"{share:.0%} missing", "excluded"
     candidates = [name for name in names if name not in dropped and roles[name] == "feature"]
-    if not candidates:
+    if not candidates and plan.deep is None:
         raise RefusedError(f"{table.source}: no column is left to learn from (leaks, identifiers, free text); name "
                            "roles or allow columns in the plan")
     more, together, keep = find_row_leaks(table, candidates, outcome, patients, sites, plan)
@@ -76,8 +77,23 @@ def prepare(table: Table, plan: Plan) -> Study:
     columns = [_column(table, name, roles[name], groups[name], reasons[name], dropped.get(name), name in candidates)
                for name in table.names]
     rows = rows_of(table, candidates, groups, plan.site)
+    if plan.deep is not None:
+        rows = replace(rows, crops=_crops(table, plan, index))
+        candidates, groups = [*candidates, DEEP], {**groups, DEEP: "deep"}
     return Study(plan, table, outcome, index, patients, together, sites, rows, tuple(candidates), baseline,
                  groups, columns, leaks, warnings, horizons, curve, roles)
+
+
+def _crops(table: Table, plan: Plan, index: np.ndarray) -> np.ndarray:
+    """(n,) crops of the lesions. Raises InputError for the first row whose image or mask can't be used."""
+    from ..deep.source import deep_options, read_crops
+
+    assert plan.deep is not None
+    crops, reasons = read_crops(table, plan.deep, deep_options(plan.deep).crop)
+    for n, reason in enumerate(reasons):
+        if reason is not None:
+            raise InputError(f"{table.source}: data row {index[n] + 1}: {reason}; correct it, or leave the row out")
+    return crops
 
 
 def _patients(table: Table, plan: Plan, index: np.ndarray) -> np.ndarray:
@@ -131,9 +147,10 @@ def _baseline(plan: Plan, candidates: Sequence[str], groups: dict[str, str], dro
         return tuple(name for name in candidates if name in plan.baseline)
     scores = [name for name in candidates if groups[name] == "score"]
     beside = [name for name in candidates if groups[name] in ("score", "clinical")]
-    imaging = any(groups[name] in ("imaging", "deep") for name in candidates)
-    chosen = beside if imaging and len(beside) < len(candidates) else scores
-    if not chosen or len(chosen) == len(candidates):
+    imaging = plan.deep is not None or any(groups[name] in ("imaging", "deep") for name in candidates)
+    whole = len(candidates) + (plan.deep is not None)
+    chosen = beside if imaging and len(beside) < whole else scores
+    if not chosen or len(chosen) == whole:
         warnings.append("no clinical baseline could be told from the columns; name one in the plan (baseline)")
         return ()
     return tuple(chosen)

@@ -18,7 +18,7 @@ from .evaluate.conformal import ConformalClassifier
 from .evaluate.conformal_survival import ConformalSurvival
 from .fitted import coefficients_of, refit
 from .folds import Fold
-from .pipeline import Recipe
+from .pipeline import DEEP, Recipe
 from .record import HeldOut, Plan, Run
 from .sample_size import RULE, refuse_too_few, sample_size
 from .scoring import PRIMARY, interval, pairs_of, primary, score_all
@@ -106,7 +106,7 @@ def _all_models(study: Study, folds: list[Fold], stage: _Stages) -> dict[str, Cr
     recipes = {"model": Recipe(plan, study.candidates, plan.models[0])}
     if study.baseline:
         recipes["baseline"] = Recipe(plan, study.baseline, "linear", "baseline")
-    recipes["null"] = Recipe(plan, study.candidates[:1], "null", "baseline")
+    recipes["null"] = Recipe(plan, tuple(name for name in study.candidates if name != DEEP)[:1], "null", "baseline")
     for family in plan.models[1:]:
         recipes[family] = Recipe(plan, study.candidates, family)
     return {name: cross_validate(study, recipe, folds, name, progress=stage.step(name, plan.repeats),
@@ -232,7 +232,7 @@ def _conformal(study: Study, found: CrossValidated, warnings: list[str]) -> Any:
 
 def _summary(study: Study, pipeline: Any, folds: list[Fold]) -> dict[str, Any]:
     outcome = study.outcome
-    parameters = pipeline.encoder.transform(study.rows).values.shape[1]
+    parameters = pipeline.encoder.transform(pipeline.whole(study.rows)).values.shape[1]
     needed = sample_size(outcome, len(set(study.groups.tolist())), parameters)
     if not needed.enough:
         study.warnings.append(
