@@ -1,7 +1,7 @@
-"""Prints the IBSI-1 compliance table of Docs/radiomics.md as Markdown: reference, tolerance and our value of each tag.
+"""Prints the IBSI-1 compliance table of Docs/validation.md as Markdown: reference, tolerance and our value of each tag.
 
     python Testing/tools/draw_ibsi_table.py > table.md                # needs the IBSI files of $IRAI_TEST_DATA
-    python Testing/tools/draw_ibsi_table.py --into Docs/radiomics.md  # in place, between its two markers
+    python Testing/tools/draw_ibsi_table.py --into Docs/validation.md  # in place, between its two markers
 """
 
 from __future__ import annotations

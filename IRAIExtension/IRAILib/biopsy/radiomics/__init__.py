@@ -1,6 +1,6 @@
 """Radiomics after the Image Biomarker Standardisation Initiative: features, filters, stability, regions.
 
-`extract(image, mask, Settings(...))` measures; Docs/radiomics.md says how and shows the compliance table.
+`extract(image, mask, Settings(...))` measures; Docs/radiomics.md says how, Docs/validation.md has the compliance table.
 """
 
 from .extract import Feature, FeatureSet, extract

@@ -17,7 +17,7 @@ from .region import Region, prepare
 from .settings import Settings
 
 VALIDATED_ON = ("IBSI-1 consensus values: digital phantom and CT phantom, configurations A, B and C "
-                "(Docs/radiomics.md); filter responses: see Docs/radiomics.md")
+                "(Docs/validation.md); filter responses: see Docs/radiomics_filters.md")
 _NOT_DEFINED = "not defined for this region (too few voxels or grey levels)"
 Progress = Callable[[float, str], None]
 
