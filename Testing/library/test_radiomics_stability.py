@@ -80,6 +80,23 @@ def test_intervals_cover_known_variance_components(form: str) -> None:
     assert low - (0.01 if form == "ICC(2,1)" else 0.0) <= held / 1000 <= high + (0.01 if form == "ICC(2,1)" else 0.0)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_icc_is_a_number_with_its_interval_round_it_or_says_why(form: str) -> None:
+    """Odd tables (patients all alike, few of them, whole numbers): never NaN, which no limit would drop."""
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        n, k = rng.integers(2, 6), rng.integers(2, 5)
+        noise, profile = rng.normal(size=(n, k)), np.repeat(rng.normal(size=(1, k)), n, axis=0)
+        for table in (noise, rng.integers(0, 3, (n, k)).astype(float), profile, profile + 1e-9 * noise):
+            found = icc(table, form)
+            numbers = [v for v in (found.estimate, found.low, found.high) if v is not None]
+            assert np.isfinite(numbers).all()
+            assert bool(found.reason) == (len(numbers) < 3)
+            assert len(numbers) < 3 or found.low <= found.estimate <= found.high
+    usual = [icc(rng.normal(size=(10, 1)) + rng.normal(size=(10, 6)), form) for _ in range(200)]
+    assert not any(found.reason for found in usual)
+
+
 def test_tables_without_an_answer_say_why() -> None:
     assert icc(np.full((5, 4), 3.3)).reason == "the same value everywhere"
     assert icc(np.full((5, 4), 3.3)).estimate is None

@@ -6,6 +6,7 @@ Sources: Shrout, Fleiss, Psychol Bull 1979; 86: 420 (the forms and their names);
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,8 @@ class Icc:
     """An intraclass correlation.
 
     Attributes:
-        estimate, low, high: None where it is not defined; `reason` then says why. The estimate may be negative.
+        estimate, low, high: None where it is not defined; `reason` then says why. The estimate may be negative, and
+            an ICC(2,1) of a few measurements that is may have no interval.
         form: of `FORMS`.
         n_subjects, n_measurements: used.
         confidence: of the interval, two-sided, from the F distribution.
@@ -95,11 +97,18 @@ def icc(values: np.ndarray, form: str = "ICC(1,1)", confidence: float = 0.95) ->
             return nothing("no variance between subjects, none within")
         return Icc(1.0, 1.0, 1.0, form, n, k, confidence)
     if form == "ICC(2,1)":
-        estimate, low, high = _two_way_random(rows, cols, error, n, k, confidence)
+        if max(rows, error) <= ROUNDING ** 2:
+            return nothing("no variance between subjects")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            estimate, low, high = _two_way_random(rows, cols, error, n, k, confidence)
     else:
         df = n * (k - 1) if form == "ICC(1,1)" else (n - 1) * (k - 1)
         estimate, low, high = _by_ratio(rows / noise, n - 1, df, k, confidence)
-    return Icc(estimate, low, high, form, n, k, confidence)
+    if not math.isfinite(estimate):
+        return nothing("its variances cancel out")
+    if not low <= estimate <= high:
+        return Icc(float(estimate), None, None, form, n, k, confidence, "too few measurements for an interval")
+    return Icc(float(estimate), float(low), float(high), form, n, k, confidence)
 
 
 def _by_ratio(ratio: float, df_rows: float, df_noise: float, k: int, confidence: float) -> tuple[float, float, float]:
@@ -118,7 +127,7 @@ def _two_way_random(rows: float, cols: float, error: float, n: int, k: int,
     from scipy import stats
 
     estimate = (rows - error) / (rows + (k - 1) * error + k * (cols - error) / n)
-    share = min(estimate, 1.0 - 1e-12)
+    share = min(max(estimate, 0.0), 1.0 - 1e-12)  # a negative share of the variance makes no degrees of freedom
     a = k * share / (n * (1 - share))
     b = 1 + k * share * (n - 1) / (n * (1 - share))
     down = (a * cols) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
