@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-STEPS = ("features", "score", "train", "predict")
+STEPS = ("features", "stability", "score", "train", "predict")
 """Each step's module is `biopsy_STEP` and has `add_step(commands)`."""
 
 

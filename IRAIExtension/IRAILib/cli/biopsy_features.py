@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..geometry import InputError
 from ..images.atomic import replacing
+from . import biopsy_features_more as more
 from .progress import terminal_progress
 
 SHELL = {"outer_mm", "inner_mm", "intensity_range"}
@@ -71,6 +73,7 @@ def add_step(commands) -> None:
     parser.add_argument("--largest", action="store_true", help="only the largest of unconnected parts")
     parser.add_argument("--diagnostics", action="store_true", help="in the JSON, what each step of the preprocessing "
                         "did (the diagnostic values of the IBSI tables)")
+    more.add_options(parser)
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
     parser.add_argument("--example", action=_Example, choices=tuple(PRESETS), help="show a configuration and end")
     parser.set_defaults(run=run_features)
@@ -98,16 +101,28 @@ def run_features(arguments: argparse.Namespace) -> int:
     if any(out.exists() and path.exists() and out.samefile(path) for path in (arguments.image, *arguments.masks)):
         raise InputError(f"{out}: is an input; choose another name for the result")
     settings, shell = _settings(arguments)
+    more.check_options(arguments, shell)
+    known = more.read_known(arguments.stable, settings.hash) if arguments.stable else None
     image = read_volume(arguments.image)
-    rows = []
     wanted = [(path, label) for path in arguments.masks for label in arguments.label or [None]]
-    for path, label in wanted:
-        rows.append(_measure(image, path, label, settings, shell, arguments))
+    masks = [_mask(image, path, label, settings, shell) for path, label in wanted]
+    rows = [_measure(image, mask, label, settings, shell, arguments)
+            for (_, label), mask in zip(wanted, masks, strict=True)]
+    known = more.measure_stability([image] * len(masks), masks, settings, arguments) or known
+    if known is not None and (arguments.stable or arguments.drop_unstable):
+        rows = [row | {"set": more.dropped(row["set"], known)} for row in rows]
     with replacing(out) as temporary:
         if out.suffix.lower() == ".json":
-            _write_json(rows, temporary)
+            _write_json(rows, temporary, known)
+        elif arguments.format == "long":
+            _write_long(rows, temporary, known)
         else:
-            (_write_long if arguments.format == "long" else _write_wide)(rows, temporary)
+            _write_wide(rows, temporary)
+    _say(rows, known, out)
+    return 0
+
+
+def _say(rows: list[dict[str, Any]], known: more.Known | None, out: Path) -> None:
     for row in rows:
         found = row["set"]
         shown = f"{found.mask}" + (f" label {row['label']}" if row["label"] else "")
@@ -116,8 +131,12 @@ def run_features(arguments: argparse.Namespace) -> int:
         missing = len(found.undefined())
         print(f"{shown}: {len(found.features) - missing} features of {found.voxels} voxels"
               + (f", {missing} not defined (the JSON and the long CSV say why)" if missing else ""))
-    print(f"{out}: {len(rows)} region{'s' * (len(rows) != 1)}, settings {settings.hash}")
-    return 0
+    if known is not None and known.document is not None:
+        for warning in known.warnings:
+            print(f"note: stability: {warning}")
+        print(f"stability: {len(known.drop)} of {len(known.table)} features are unstable (the JSON and the long CSV "
+              "show each)")
+    print(f"{out}: {len(rows)} region{'s' * (len(rows) != 1)}, settings {rows[0]['set'].settings.hash}")
 
 
 def _settings(arguments: argparse.Namespace):
@@ -129,6 +148,8 @@ def _settings(arguments: argparse.Namespace):
     if shell is not None and (not isinstance(shell, dict) or set(shell) - SHELL or "outer_mm" not in shell):
         raise InputError(f"{arguments.config}: shell must hold outer_mm and may hold inner_mm and intensity_range, "
                          f"not {shell!r}")
+    if shell is not None:
+        _check_shell(shell, arguments.config)
     if arguments.resample_mask:
         values["resample_mask"] = True
     if arguments.largest:
@@ -145,22 +166,37 @@ def _settings(arguments: argparse.Namespace):
     return settings, shell
 
 
-def _measure(image, path: Path, label: str | None, settings, shell: dict | None, arguments: argparse.Namespace
+def _check_shell(shell: dict[str, Any], path: Path) -> None:
+    limits = shell.get("intensity_range")
+    limits = [None, None] if limits is None else limits
+    if not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits))):
+        raise InputError(f"{path}: shell: intensity_range must be [low, high], one may be null, not {limits!r}")
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+
+
+def _mask(image, path: Path, label: str | None, settings, shell: dict | None):
+    mask = more.read_mask_in_place(path, label, image)
+    return mask if shell is None else _shell(image, mask, settings, shell)
+
+
+def _measure(image, mask, label: str | None, settings, shell: dict | None, arguments: argparse.Namespace
              ) -> dict[str, Any]:
-    from ..biopsy.radiomics.region import cut_out_in_place
-    from ..images import read_mask
     from ..jobs import run_job
 
-    try:
-        mask = read_mask(path, label=label, reference=image)
-    except InputError as error:
-        raise type(error)(str(error).replace("(label=...)", "(--label)")) from None
-    mask = cut_out_in_place(image, mask) or mask
-    if shell is not None:
-        mask = _shell(image, mask, settings, shell)
-    found = run_job("IRAILib.biopsy.radiomics:extract", {"image": image, "mask": mask, "settings": settings},
-                    progress=terminal_progress(path.name), timeout_s=arguments.timeout)
+    beside = more.keywords(image, arguments, lambda later, its: its if shell is None
+                           else _shell(later, its, settings, shell))
+    found = run_job("IRAILib.biopsy.radiomics.extended:extended",
+                    {"image": image, "mask": mask, "settings": settings, **beside},
+                    progress=terminal_progress(Path(mask.name).name), timeout_s=arguments.timeout)
     row = {"label": label or "", "set": found, "shell": shell}
+    for name, option in (("ablation", arguments.ablation), ("second", arguments.second), ("days", arguments.days)):
+        if option is not None:
+            row[name] = str(option) if name == "ablation" else option
+    if arguments.second is not None:
+        row["second"] = {"image": str(arguments.second[0]), "mask": str(arguments.second[1])}
     if arguments.diagnostics:
         row["diagnostics"] = run_job("IRAILib.biopsy.radiomics.diagnostics:diagnostics",
                                      {"image": image, "mask": mask, "settings": settings},
@@ -179,12 +215,12 @@ def _shell(image, mask, settings, shell: dict[str, Any]):
     return replace(found, name=f"{mask.name} {found.name}")
 
 
-def _write_json(rows: list[dict[str, Any]], path: Path) -> None:
-    documents = []
-    for row in rows:
-        document = row["set"].to_dict() | {"label": row["label"] or None, "shell": row["shell"]}
-        documents.append(document | ({"diagnostics": row["diagnostics"]} if "diagnostics" in row else {}))
-    whole = documents[0] if len(documents) == 1 else {"regions": documents}
+def _write_json(rows: list[dict[str, Any]], path: Path, known: more.Known | None) -> None:
+    documents = [row["set"].to_dict() | {key: value for key, value in row.items() if key != "set"}
+                 | {"label": row["label"] or None} for row in rows]
+    whole: dict[str, Any] = documents[0] if len(documents) == 1 else {"regions": documents}
+    if known is not None and known.document is not None:
+        whole["stability"] = known.document
     path.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -199,10 +235,15 @@ def _write_wide(rows: list[dict[str, Any]], path: Path) -> None:
     _write_table(table, path)
 
 
-def _write_long(rows: list[dict[str, Any]], path: Path) -> None:
+STABILITY_COLUMNS = {"cohort": ("icc", "icc_low", "icc_high", "stable"), "patient": ("cv", "stable")}
+
+
+def _write_long(rows: list[dict[str, Any]], path: Path, known: more.Known | None) -> None:
+    shown = () if known is None or known.document is None else STABILITY_COLUMNS[known.document["kind"]]
     table = [_head(row) | {"feature": key, "value": _cell(f.value), "unit": f.unit, "name": f.name,
                            "family": f.family, "aggregation": f.aggregation, "ibsi_code": f.ibsi_code,
                            "not_defined_because": f.reason}
+             | {name: known.table.get(key, {}).get(name) for name in shown if known is not None}
              for row in rows for key, f in row["set"].features.items()]
     _write_table(table, path)
 
@@ -214,6 +255,6 @@ def _cell(value: float | None) -> str:
 
 def _write_table(table: list[dict[str, Any]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(table[0]))
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in table for key in row)), restval="")
         writer.writeheader()
         writer.writerows(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
@@ -16,6 +17,7 @@ from .names import AGGREGATIONS, FAMILIES, ZONE_AGGREGATIONS
 
 INTERPOLATIONS = ("nearest", "linear", "cubic")
 DEFAULT_BINS = 32
+EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]+")
 MOST_LEVELS = 2048
 """More grey levels than this make matrices that say nothing and fill the memory."""
 MOST_VOXELS = 20_000_000
@@ -156,9 +158,19 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]})") from None
     if document is None:
         return {}
+    document = _numbers(document)
     if not isinstance(document, dict):
         raise InputError(f"{path}: must hold keys with values, as `discretisation: [fbs, 25]`")
     return document
+
+
+def _numbers(value: Any) -> Any:
+    """The same with 1e-3 as a number: YAML 1.1 takes it for text where the point or the sign is missing."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
 
 
 def _check_number(value: Any, name: str, low: float, high: float = math.inf) -> float:

@@ -72,7 +72,7 @@ def _number(full: dict[str, Any], name: str, above: float, below: float = math.i
 
 def _whole(full: dict[str, Any], name: str, low: int, high: int) -> None:
     value = full[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
         raise InputError(f"{full['type']} filter: {name} must be a whole number from {low} to {high}, got {value!r}")
     full[name] = int(value)
 
