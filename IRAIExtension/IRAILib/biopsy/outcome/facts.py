@@ -207,7 +207,7 @@ def _doubt_of_baseline(run: Run, against: str) -> str:
     if against == "null":
         return (" No clinical baseline was named, so nothing is said of what the model adds to what the clinic has "
                 "already: name its columns with --baseline.")
-    if set(baseline_columns(run)) == {column.name for column in used(run)}:
+    if run.plan.deep is None and set(baseline_columns(run)) == {column.name for column in used(run)}:
         return (" The baseline holds the same columns as the model, so this is a difference of the fitting (penalty, "
                 "selection), not of what is known: name the clinical columns with --baseline.")
     if not run.plan.baseline:
