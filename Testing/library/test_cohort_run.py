@@ -18,7 +18,7 @@ from IRAILib.cohort.manifest import read_manifest
 from IRAILib.cohort.results import LOCK_FILE
 from IRAILib.cohort.run import run_cohort
 from IRAILib.cohort.tasks import run_case
-from IRAILib.geometry import CancelledError, InputError
+from IRAILib.geometry import CancelledError, InputError, IRAIError
 
 SETTINGS = {"margin": {}, "registration": {}}
 
@@ -108,6 +108,27 @@ def test_a_cluster_by_address_survives_the_loss_of_a_worker(tmp_path: Path) -> N
     for case, row in zip(read_manifest(manifest, "margin"), table, strict=True):
         alone = run_case("margin", case.to_dict(), SETTINGS)
         assert float(row["mam_mm"]) == pytest.approx(alone["values"]["mam_mm"], abs=1e-9)
+
+
+def test_a_lost_scheduler_ends_the_run_with_what_is_done(tmp_path: Path) -> None:
+    """Killed midway: one line, no case counted as failed, and the rest is done by the next run."""
+    manifest, out = write_margin_cohort(tmp_path, 10), tmp_path / "out"
+    with dask_cluster(tmp_path, 1) as (address, _):
+        (scheduler,) = [child for child in psutil.Process().children() if "distributed.cli.dask_scheduler"
+                        in child.cmdline()]
+
+        def tell(share: float, text: str) -> None:
+            if 0.2 < share < 1.0:
+                scheduler.kill()
+
+        with pytest.raises(IRAIError, match=r"scheduler was lost; \d of 10 cases are done and kept"):
+            run_cohort(manifest, "margin", out, scheduler=address, progress=tell)
+    kept = len(list((out / "cases").glob("*.json")))
+    assert 3 <= kept < 10
+    assert not read_rows(out / "errors.csv")
+    assert len(read_rows(out / "margins.csv")) == kept
+    summary = run_cohort(manifest, "margin", out, workers=1)
+    assert (summary.done, summary.skipped) == (10, kept)
 
 
 KILLER = """

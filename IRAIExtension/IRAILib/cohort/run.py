@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,13 +143,15 @@ class _State:
 
 def _round(client, store: Store, cases: list[Case], ahead: int, timeout_s: float | None, state: _State) -> list[Case]:
     """Every case once, `ahead` a worker in flight; returns those during which workers died."""
+    from concurrent.futures import CancelledError as TaskCancelled  # parent of Dask's own, by whatever name
+
     from distributed import KilledWorker, wait
 
     waiting, flying, dead = iter(cases), {}, []
     name = f"irai-{os.getpid()}-{time.time_ns()}"
     try:
         while True:
-            workers = _count_workers(client)
+            workers = _count_workers(client, state)
             for case in _next(waiting, ahead * max(workers, 1) - len(flying)):
                 flying[client.submit(run_case, store.task, case.to_dict(), store.settings, timeout_s, pure=False,
                                      key=f"{name}-{case.file_name}")] = case
@@ -160,6 +162,8 @@ def _round(client, store: Store, cases: list[Case], ahead: int, timeout_s: float
                 finished = wait(list(flying), timeout=BEAT_S, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 continue
+            except TaskCancelled:
+                raise _scheduler_lost(state) from None
             for future in finished:
                 case = flying.pop(future)
                 try:
@@ -167,6 +171,8 @@ def _round(client, store: Store, cases: list[Case], ahead: int, timeout_s: float
                 except KilledWorker:
                     dead.append(case)
                     continue
+                except TaskCancelled:
+                    raise _scheduler_lost(state) from None
                 except Exception as error:  # what Dask raises for a case that could not be run or fetched
                     outcome = _failed(case, "worker", " ".join(f"{type(error).__name__}: {error}".split()))
                 future.release()
@@ -174,15 +180,20 @@ def _round(client, store: Store, cases: list[Case], ahead: int, timeout_s: float
                 state.one_more(outcome["status"] == "done")
     finally:
         if flying:
-            client.cancel(list(flying), force=True)
+            with suppress(OSError, TimeoutError, TaskCancelled):  # a scheduler that is gone has nothing to cancel
+                client.cancel(list(flying), force=True)
 
 
-def _count_workers(client) -> int:
+def _count_workers(client, state: _State) -> int:
     try:
         return len(client.nthreads())
-    except (OSError, TimeoutError) as error:
-        raise IRAIError(f"the Dask scheduler was lost ({' '.join(str(error).split())[:120]}); what is done is kept: "
-                        "run the same command again") from None
+    except (OSError, TimeoutError):
+        raise _scheduler_lost(state) from None
+
+
+def _scheduler_lost(state: _State) -> IRAIError:
+    return IRAIError(f"the Dask scheduler was lost; {state.done} of {state.total} cases are done and kept: start it "
+                     "and its workers, and run the same command again")
 
 
 def _next(waiting: Iterator[Case], count: int) -> Iterator[Case]:
