@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,20 @@ def test_minimal_sample_sizes_are_the_published_ones() -> None:
     """Riley et al., BMJ 2020 and pmsampsize's worked examples: 5143 patients (survival), 662 (binary)."""
     assert max(riley(30, 0.051, max_r2_survival(0.065 * 2.07))) == 5143
     assert max(riley(24, 0.288, max_r2_binary(0.174))) == 662
+
+
+def test_a_cohorts_own_words_say_what_is_imaging(tmp_path: Path) -> None:
+    """Clinical columns of the manifest are a baseline, not images; seconds and notes of the run are no features."""
+    (tmp_path / "features.csv").write_text(
+        "case,patient,age,coverage,stat_mean,score_albi,notes,seconds\na,p1,50,0.9,1.5,-2.1,,3.2\nb,p2,61,1,2.5,-2,x,9\n")
+    (tmp_path / "columns.json").write_text(json.dumps({
+        "stat_mean": {"family": "statistics", "unit": "HU"}, "score_albi": {"family": "score", "unit": ""},
+        "coverage": {"family": "ablation zone", "unit": "1"}}))
+    table = read_table(tmp_path)
+    assert table.names == ["case", "patient", "age", "coverage", "stat_mean", "score_albi"]
+    groups = {name: group_of(name, table.origin[name]) for name in table.names}
+    assert {name: groups[name] for name in ("age", "coverage", "stat_mean", "score_albi")} == {
+        "age": "clinical", "coverage": "imaging", "stat_mean": "imaging", "score_albi": "score"}
+    (tmp_path / "clinical.csv").write_text("patient,sex\np1,m\np2,f\n")
+    both = read_table(tmp_path)
+    assert (both.origin["sex"], both.origin["age"], both.origin["stat_mean"]) == ("clinical", "clinical", "features")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ PATIENT_NAMES = ("patient", "patient_id", "patientid", "subject", "subject_id", 
                  "id")
 FEATURE_FILES = ("features.parquet", "features.csv", "results.parquet", "results.csv")
 CLINICAL_FILES = ("clinical.csv", "clinical.xlsx", "clinical.parquet")
+COHORT_COLUMNS, COHORT_NOTES = "columns.json", ("notes", "seconds")
+"""Of a folder of `irai cohort run`: what its columns are, and those about the run itself, no use to a model."""
 MAX_CELLS = 200_000_000
 
 
@@ -198,12 +201,32 @@ def _read_folder(path: Path) -> Table:
     found = next((path / name for name in FEATURE_FILES if (path / name).is_file()), None)
     if found is None:
         raise InputError(f"{path}: no features.csv or features.parquet in this folder; give a cohort's results")
-    features = read_table(found)
+    features, origin = _cohort_columns(read_table(found), path)
     clinical_file = next((path / name for name in CLINICAL_FILES if (path / name).is_file()), None)
     if clinical_file is None:
         return Table(features.values, features.kinds, features.text, str(path),
-                     dict.fromkeys(features.names, "features"), features.warnings)
-    return join(features, read_table(clinical_file), str(path))
+                     origin, features.warnings)
+    joined = join(features, read_table(clinical_file), str(path))
+    return replace(joined, origin={**joined.origin, **origin})
+
+
+def _cohort_columns(features: Table, folder: Path) -> tuple[Table, dict[str, str]]:
+    """The table without what the run wrote about itself, and where each column is from.
+
+    `irai cohort run` says in columns.json what it measured; scores and the manifest's own columns are clinical. In
+    any other folder every column is a feature.
+    """
+    try:
+        about = json.loads((folder / COHORT_COLUMNS).read_text(encoding="utf-8"))
+        families = {name: str(one.get("family", "")) for name, one in about.items()}
+    except (OSError, ValueError, AttributeError):
+        return features, dict.fromkeys(features.names, "features")
+    kept = [name for name in features.names if name not in COHORT_NOTES]
+    measured = {name for name, family in families.items() if family not in ("", "score")}
+    table = replace(features, values={name: features.values[name] for name in kept},
+                    kinds={name: features.kinds[name] for name in kept},
+                    text={name: features.text[name] for name in kept})
+    return table, {name: "features" if name in measured else "clinical" for name in kept}
 
 
 def join(features: Table, clinical: Table, source: str) -> Table:
