@@ -233,3 +233,13 @@ def test_a_cohorts_own_words_say_what_is_imaging(tmp_path: Path) -> None:
     (tmp_path / "clinical.csv").write_text("patient,sex\np1,m\np2,f\n")
     both = read_table(tmp_path)
     assert (both.origin["sex"], both.origin["age"], both.origin["stat_mean"]) == ("clinical", "clinical", "features")
+
+
+def test_a_site_that_is_the_outcome_is_named_and_one_that_is_not_is_left_alone() -> None:
+    columns = cases.class_columns(60, 3)
+    label = np.array(columns["label"])
+    tells = leaks_of({**columns, "where": np.where(label == "yes", "A", "B").tolist()},
+                     Plan("label", patient="patient", site="where"))
+    assert tells == {"where": ("the site goes with the target", "warned")}
+    fair = np.random.default_rng(1).choice(["A", "B", "C"], 60).tolist()
+    assert leaks_of({**columns, "where": fair}, Plan("label", patient="patient", site="where")) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-STEPS = ("features", "stability", "score", "train", "predict")
+STEPS = ("features", "stability", "score", "train", "predict", "drift")
 """Each step's module is `biopsy_STEP` and has `add_step(commands)`."""
 
 

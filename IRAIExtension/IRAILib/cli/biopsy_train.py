@@ -94,12 +94,17 @@ def _procedure_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--harmonise", nargs="?", const="combat", choices=("none", "combat"),
                        help="ComBat over sites, inside the fold, imaging columns only")
     group.add_argument("--unseen-site", choices=("refuse", "unharmonised"), help="a new site at prediction")
-    group.add_argument("--selection", choices=("none", "univariate", "stability", "elastic-net"))
-    group.add_argument("--imputation", choices=("median", "multiple"))
+    group.add_argument("--selection", choices=("none", "univariate", "stability", "elastic-net"),
+                       help="of columns ahead of the model, inside the fold (default none: the penalty selects)")
+    group.add_argument("--imputation", choices=("median", "chained"),
+                       help="of missing values, learnt in the training part: its median (default), or each column from "
+                            "the others by ridge regression; both with an indicator of what was missing")
     balance = group.add_mutually_exclusive_group()
     balance.add_argument("--smote", action="store_true", help="SMOTE on the training part of each fold")
     balance.add_argument("--class-weights", action="store_true", help="weight classes by how rare they are")
-    group.add_argument("--no-sensitivity", action="store_true", help="don't leave out groups of columns in turn")
+    group.add_argument("--no-sensitivity", action="store_true",
+                       help="no sensitivity analysis (each group of columns, as imaging, clinical, score, left out and "
+                            "alone)")
     group.add_argument("--coverage", type=float, help=f"of the conformal sets (default {default['coverage']})")
     group.add_argument("--intended-use", metavar="TEXT", help="for the card")
     group.add_argument("--licence", metavar="TEXT", help="for the card")

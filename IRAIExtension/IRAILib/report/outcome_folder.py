@@ -17,6 +17,7 @@ from ..biopsy.outcome.card import model_card
 from ..biopsy.outcome.record import plain
 from ..biopsy.outcome.sheets import sheets_csv
 from ..biopsy.outcome.table import Table, read_table
+from ..biopsy.outcome.watch import REFERENCE, reference_of
 from ..geometry import CancelledError, InputError
 from .outcome_report import Report, make_report, write_outcome_report
 
@@ -51,6 +52,8 @@ def train_and_write(table: str, plan: Mapping[str, Any], folder: str, *, command
     run.summary.setdefault("table", Path(table).name)
     if Path(table).is_file():
         run.summary.setdefault("table_sha256", file_hash(Path(table)))
+    if run.final is not None:
+        run.final.summary[REFERENCE] = reference_of(run.final, data, run.held_out["model"])
     tell(TRAIN_SHARE, "report")
     report = make_report(run, data, command=command, cancelled=cancelled,
                          progress=lambda share, text: tell(TRAIN_SHARE + (0.99 - TRAIN_SHARE) * share, text))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...geometry import InputError
+from .leaks import SITE_TELLS
 from .record import Column, HeldOut, Run
 
 WORDS = {
@@ -348,6 +349,12 @@ def limits(run: Run) -> list[str]:
         said.append("Fewer patients or events than the sample-size rule asks for: coefficients and intervals are "
                     "unstable and a good figure may be luck.")
     said += _missing_that_tells(run)
+    sites = [leak for leak in run.leaks if leak.kind == SITE_TELLS]
+    if sites:
+        said.append(f"The site goes with the outcome ({sites[0].evidence}): the model may know the hospital or scanner "
+                    "instead of the patient" + (", and ComBat takes out what differs between sites, the outcome's part "
+                                                "of it too" if run.plan.harmonise == "combat" else "")
+                    + ". Only holding out whole sites (--by-site), each with both outcomes, would show it.")
     kept = [leak.column for leak in run.leaks if leak.action == "kept"]
     if kept:
         said.append(f"Columns that look like leaks were kept on request ({', '.join(kept)}): the figures may be far "

@@ -64,7 +64,8 @@ def coefficients_of(pipeline: Pipeline) -> list[dict[str, Any]]:
     data = Matrix(np.zeros((0, len(numbers) + words)), (*numbers, *encoded), (*numbers, *encoded))
     for step in pipeline.chain:
         data = step.transform(data)
-    table = np.asarray(values, float).reshape(len(data.names), -1)
+    values = np.asarray(values, float)
+    table = values[:, None] if values.ndim == 1 else values
     order = np.argsort(-np.abs(table).max(axis=1, initial=0.0), kind="stable")
     return [{"name": data.names[n], "coefficient": float(table[n, 0]) if table.shape[1] == 1 else table[n].tolist()}
             for n in order if np.abs(table[n]).max(initial=0.0) > 0]

@@ -36,8 +36,8 @@ SHORT_STEMS = ("todes", "sterbe")
 BEFORE_WORDS = frozenset({"vor", "vorher", "ausgangswert", "anamnese", "avant", "antecedent", "antecedents", "initiale",
                           "antes", "previo", "previa", "antecedentes", "basal", "prima", "anamnesi", "voor", "aanvang",
                           "familie", "familial", "familiar", "familiare", "vorgeschichte", "vorherige"})
-LAST_PAIRS = frozenset({("last", "visit"), ("last", "seen"), ("last", "follow"), ("last", "known"),
-                        ("dernier", "contact"), ("derniere", "visite"), ("dernieres", "nouvelles"),
-                        ("letzter", "kontakt"), ("letzte", "kontrolle"), ("ultimo", "contacto"), ("ultimo", "contatto"), ("ultima", "visita"),
-                        ("years", "to"), ("weeks", "to"), ("hospital", "stay"), ("length", "stay"),
-                        ("disease", "free"), ("progression", "free")})
+LAST_PAIRS = frozenset({
+    ("last", "visit"), ("last", "seen"), ("last", "follow"), ("last", "known"), ("years", "to"), ("weeks", "to"),
+    ("hospital", "stay"), ("length", "stay"), ("disease", "free"), ("progression", "free"), ("dernier", "contact"),
+    ("derniere", "visite"), ("dernieres", "nouvelles"), ("letzter", "kontakt"), ("letzte", "kontrolle"),
+    ("ultimo", "contacto"), ("ultimo", "contatto"), ("ultima", "visita")})

@@ -17,6 +17,7 @@ UNIQUE_SHARE = 0.95
 SHUFFLED_COUNT = 1.5
 """All-different whole numbers that fill over two thirds of their range: 20 drawn from 30 do so 2 times in 10,000."""
 MISSING_P = 0.001
+SITE_TELLS = "the site goes with the target"
 MANY_ROWS = 1500
 RUNS_Z = -4.0
 
@@ -217,10 +218,31 @@ def find_row_leaks(table: Table, names: Sequence[str], outcome: Outcome, patient
         if several:
             leaks.append(Leak(plan.site or "", "patients in several sites", f"{len(several)} patients, such as "
                               f"{several[0]}", float(len(several)), "warned"))
+        leaks += _site_leak(sites, outcome, plan)
     order = _sorted_rows(outcome)
     if order is not None:
         leaks.append(order)
     return leaks, groups, keep
+
+
+def _site_leak(sites: np.ndarray, outcome: Outcome, plan: Plan) -> list[Leak]:
+    """The site goes with the class: a model may know the scanner instead of the disease, ComBat wipes out both."""
+    if outcome.time is not None:
+        return []
+    from scipy.stats import chi2_contingency
+
+    counts = np.array([[int(((sites == site) & (outcome.label == k)).sum()) for k in range(len(outcome.classes))]
+                       for site in sorted(set(sites.tolist()))])
+    if min(counts.shape) < 2 or len(outcome) < MIN_ROWS:
+        return []
+    squared, p = (float(value) for value in list(chi2_contingency(counts, correction=False))[:2])
+    size = float(np.sqrt(squared / len(outcome) / (min(counts.shape) - 1)))
+    if p >= MISSING_P:
+        return []
+    pure = int((counts.max(axis=1) == counts.sum(axis=1)).sum())
+    said = f"Cramer's V {size:.2f}, p = {p:.1e}"
+    said += f"; {pure} of {len(counts)} sites have one class only" if pure else ""
+    return [Leak(plan.site or "", SITE_TELLS, said, size, "warned")]
 
 
 def duplicates(table: Table, names: Sequence[str], patients: np.ndarray) -> list[tuple[int, int, bool]]:

@@ -146,7 +146,8 @@ def _events(table: Table, plan: Plan, values: np.ndarray) -> tuple[str, tuple[st
         said.append(f"event of interest: '{event}' (the first value of '{plan.target}'; choose another by event=)")
     if event is None:
         raise InputError(f"{table.source}: the event '{plan.target}' has the values {', '.join(levels)}; say by event= "
-                         "and censored= what they mean, or kind='competing'")
+                         "and censored= (--event-value, --censored-value) what they mean, or kind='competing' "
+                         "(--kind competing)")
     if event == censored:
         raise InputError(f"{table.source}: '{event}' can't be both the event and censored")
     if plan.kind == "survival" or not others or (censored is None and len(others) == 1):

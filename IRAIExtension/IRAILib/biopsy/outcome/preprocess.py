@@ -188,7 +188,7 @@ class ChainedImputer(MedianImputer):
         made.fill, made.indicators = np.asarray(state["fill"], float), [int(n) for n in state["indicators"]]
         made.mean, made.sd = np.asarray(state["mean"], float), np.asarray(state["sd"], float)
         made.targets = [int(n) for n in state["targets"]]
-        made.weights = np.asarray(state["weights"], float).reshape(len(made.targets), -1)
+        made.weights = np.asarray(state["weights"], float).reshape(len(made.targets), len(made.fill) + 1)
         return made
 
 

@@ -106,7 +106,8 @@ def rows_read(run: Run) -> tuple[int, dict[str, int]]:
 def _preprocessing(run: Run, shown: frozenset[str]) -> Answer:
     plan = run.plan
     steps = [{"median": "missing values by the median of the training part, with an indicator",
-              "multiple": "missing values by multiple imputation"}[plan.imputation],
+              "chained": "missing values by ridge regression on the other columns, a single prediction without a "
+                         "random draw, with an indicator"}[plan.imputation],
              "categories to indicator columns (rare and unknown levels kept apart)", "scaling"]
     if plan.power_transform:
         steps.append("Yeo-Johnson transform")
@@ -167,7 +168,8 @@ def sample_words(run: Run) -> str:
 def _missing(run: Run, shown: frozenset[str]) -> Answer:
     gaps = [column for column in facts.used(run) if column.missing > 0]
     how = {"median": "the training part's median, with an indicator of what was missing",
-           "multiple": "multiple imputation learnt on the training part"}[run.plan.imputation]
+           "chained": "a regression on the other columns, learnt on the training part (single, no random draw)"}[
+               run.plan.imputation]
     worst = max(gaps, key=lambda column: column.missing, default=None)
     return reported(f"{len(gaps)} of {len(facts.used(run))} predictors have missing values"
                     + (f", most in {worst.name} ({100 * worst.missing:.0f} "

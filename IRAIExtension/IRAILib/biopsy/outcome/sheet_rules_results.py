@@ -81,7 +81,7 @@ def _limits(run: Run, shown: frozenset[str]) -> Answer:
 
 @rule("input_at_use")
 def _input(run: Run, shown: frozenset[str]) -> Answer:
-    how = {"median": "the training median", "multiple": "a regression on the other inputs"}[run.plan.imputation]
+    how = {"median": "the training median", "chained": "a regression on the other inputs"}[run.plan.imputation]
     gate = "" if run.final is not None and run.final.similarity is None else (
         "; a patient unlike the training cohort is refused with the distance")
     return reported("A missing column that carries weight or an unknown unit is refused; a missing value is filled by "

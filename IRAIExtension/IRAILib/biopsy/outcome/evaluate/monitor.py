@@ -56,7 +56,25 @@ def calibration_over_time(period: Any, truth: Any, probability: Any, *, least: i
     """
     truth = truths(truth)
     p = probabilities(probability, n=len(truth))
-    period = np.asarray(period)
+    return _by_period(np.asarray(period), truth, p, p * (1 - p), least, level)
+
+
+def hazard_over_time(period: Any, event: Any, expected: Any, *, least: int = 20,
+                     level: float = 0.95) -> CalibrationOverTime:
+    """O/E by period of times to an event: expected (n,) is each patient's predicted cumulative hazard at the end of
+    his own follow-up, so that censored patients count for as long as they were seen; event (n,) 0/1 by then.
+
+    Raises: InputError. Source: Crowson, Atkinson and Therneau 2016 (the sum of the hazards as a Poisson mean).
+    """
+    event = truths(event)
+    expected = numbers(expected, "expected", n=len(event))
+    if (expected < 0).any():
+        raise InputError("expected: a cumulative hazard is not below 0")
+    return _by_period(np.asarray(period), event, expected, expected, least, level)
+
+
+def _by_period(period: np.ndarray, truth: np.ndarray, p: np.ndarray, variance: np.ndarray, least: int,
+               level: float) -> CalibrationOverTime:
     if period.shape != truth.shape:
         raise InputError(f"period: {period.shape} labels for {len(truth)} rows")
     out, scores = [], []
@@ -71,7 +89,7 @@ def calibration_over_time(period: Any, truth: Any, probability: Any, *, least: i
         low = 0.0 if events == 0 else float(chi2.ppf(tail, 2 * events)) / 2
         high = float(chi2.ppf(1 - tail, 2 * events + 2)) / 2
         out.append(Period(str(label), n, events, expected, events / expected, low / expected, high / expected))
-        scores.append((place, events - expected, float((p[rows] * (1 - p[rows])).sum())))
+        scores.append((place, events - expected, float(variance[rows].sum())))
     return _summary(out, np.array([one for one in scores if one[2] > 0]).reshape(-1, 3))
 
 
