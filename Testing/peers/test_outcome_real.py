@@ -176,3 +176,24 @@ def test_mayo_patients_with_competing_transplants(data: Path, tmp_path: Path) ->
     figure = facts.score(run, "model", "c_wolbers")
     assert figure.low <= figure.estimate <= figure.high
     assert {"bili", "albumin", "protime", "edema", "stage"} <= {column.name for column in facts.used(run)}
+
+
+def test_a_baseline_of_one_strong_column_is_not_shrunk_away(data: Path, tmp_path: Path) -> None:
+    """Against lifelines without a penalty: the baseline must be a fair rival in calibration too."""
+    import pandas as pd
+    from IRAILib.biopsy.outcome.fitted import coefficients_of
+    from IRAILib.biopsy.outcome.pipeline import Recipe, fit
+    from IRAILib.biopsy.outcome.study import prepare
+    from lifelines import CoxPHFitter
+
+    table = read_table(benchmark.pbc_table(data, tmp_path, "mayo_score"))
+    study = prepare(table, Plan.from_dict({"target": "status", "time": "time", "patient": "id", "kind": "survival",
+                                           "event": "2", "censored": "0", "baseline": ["mayo_score"]}))
+    recipe = Recipe(study.plan, ("mayo_score",), "linear", "baseline")
+    made = fit(recipe, study.rows, study.outcome, study.groups, seed=1)
+    value = table.values["mayo_score"]
+    value = np.where(np.isfinite(value), value, np.nanmedian(value))
+    frame = pd.DataFrame({"x": (value - value.mean()) / value.std(), "t": study.outcome.time,
+                          "e": study.outcome.label == 1})
+    free = CoxPHFitter().fit(frame, "t", "e").params_["x"]
+    assert coefficients_of(made)[0]["coefficient"] == pytest.approx(free, rel=0.1)

@@ -124,7 +124,9 @@ def columns(run: Run) -> str:
     for column in facts.used(run):
         counted[column.group] = counted.get(column.group, 0) + 1
     words = ", ".join(f"{n} of group {name}" for name, n in counted.items()) or "none"
-    return paragraph(f"Used: {len(facts.used(run))} of {len(run.columns)} columns ({words}).") + details(
+    deep = facts.deep_words(run)
+    return paragraph(f"Used: {len(facts.used(run))} of {len(run.columns)} columns ({words}).") + (
+        paragraph(f"And from the images {deep}") if deep else "") + details(
         "every column", table(["column", "role", "group", "kind", "unit", "used"], rows))
 
 

@@ -136,7 +136,7 @@ def _fit(network, crops: Sequence[Crop], label: np.ndarray, time: np.ndarray | N
 
     optimiser = torch.optim.AdamW(network.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     steps = options.epochs * -(-len(crops) // options.batch)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.learning_rate, total_steps=steps, pct_start=0.25)
+    plan = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _pace((step + 1) / (steps + 1)))
     targets = torch.nn.functional.one_hot(torch.as_tensor(label), n_classes).float() if time is None else None
     weights = torch.as_tensor(len(label) / (n_classes * np.maximum(np.bincount(label, minlength=n_classes), 1)),
                               dtype=torch.float32)
@@ -163,6 +163,11 @@ def _fit(network, crops: Sequence[Crop], label: np.ndarray, time: np.ndarray | N
         history.append(float(np.mean(losses)))
         tell((epoch + 1) / options.epochs, f"network, epoch {epoch + 1} of {options.epochs}, loss {history[-1]:.3f}")
     return history
+
+
+def _pace(share: float) -> float:
+    """Learning rate at that share of the steps: up for a quarter, then down along a cosine."""
+    return share / 0.25 if share < 0.25 else 0.5 * (1.0 + float(np.cos(np.pi * (share - 0.25) / 0.75)))
 
 
 def _seen(crop: Crop, options: CropOptions, training: TrainingOptions, random: np.random.Generator) -> np.ndarray:

@@ -236,6 +236,28 @@ def imaging(run: Run) -> list[Column]:
     return [column for column in used(run) if column.group in ("imaging", "deep")]
 
 
+def deep_words(run: Run) -> str:
+    """What made the deep image columns, in a sentence; "" where there are none."""
+    if run.plan.deep is None or run.final is None:
+        return ""
+    columns = run.final.pipeline.deep
+    names, options = ", ".join(columns.names), columns.options
+    crop = options.crop
+    seen = f"a cube of {crop.side_mm:g} mm round the lesion, {crop.pixels} voxels a side" if crop.mode == "3d" else \
+        f"three planes of {crop.side_mm:g} mm through the lesion, {crop.pixels} pixels a side"
+    if options.backbone is not None:
+        card = options.backbone.card
+        return (f"{names}: principal components of what the public network '{card['name']}' ({card['architecture']}, "
+                f"licence {card['licence']}, sha256 {card['sha256'][:12]}) gives for {seen}. The network was not "
+                "trained here, the components are fitted inside each fold; whether it saw any of these patients isn't "
+                "known.")
+    size = sum(value.size for value in columns.network.arrays.values())
+    return (f"{names}: the score of a DenseNet of {size} weights for {seen}, trained inside every outer fold for "
+            f"{options.training.epochs} epochs with MixUp ({options.training.mixup:g}) and simulated changes of dose, "
+            f"kernel, slices, tube voltage and pose. Training patients get scores of networks that never saw them "
+            f"({options.inner_folds} inner folds); nothing stopped or chose a network by its test patients.")
+
+
 def families(run: Run) -> dict[str, int]:
     """IBSI families of the imaging columns by their names, with counts; names that follow no scheme are 'other'."""
     found: Counter[str] = Counter()
@@ -293,7 +315,7 @@ def outcome_words(run: Run, name: str) -> str:
 
 def radiomic(run: Run) -> bool:
     """Whether a used column is a radiomic or deep feature by its name or group (a diameter read by eye is not)."""
-    if any(column.group == "deep" for column in used(run)):
+    if run.plan.deep is not None or any(column.group == "deep" for column in used(run)):
         return True
     return any(name != "other" for name in families(run)) or any(
         re.match(r"(original|wavelet|log[-_]sigma|gradient|lbp|square|exponential|logarithm)[-_]", column.name,

@@ -185,7 +185,8 @@ def _dimension(run: Run, shown: frozenset[str]) -> Answer:
 
 @rule("not_deep")
 def _not_deep(run: Run, shown: frozenset[str]) -> Answer:
-    return Answer("not applicable", "No network from image to outcome.")
+    words = facts.deep_words(run)
+    return reported(words) if words else Answer("not applicable", "No network from image to outcome.")
 
 
 @rule("calibration")

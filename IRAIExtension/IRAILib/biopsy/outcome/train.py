@@ -224,7 +224,8 @@ def _conformal(study: Study, found: CrossValidated, warnings: list[str]) -> Any:
         if found.curves is None or held.time is None or held.kind == "competing":
             return None
         return ConformalSurvival.from_scores(held.time[rows], (held.truth[rows] == 1).astype(int), found.curves[rows],
-                                             study.curve_times, alphas=(alpha,), origin="cross", patients=patients)
+                                             study.curve_times, alphas=(alpha,), origin="cross", patients=patients,
+                                             folds=held.fold[rows])
     except NotEstimableError as error:
         warnings.append(f"no conformal bound: {error}")
         return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..outcome import Outcome
 from .base import Prediction
-from .elastic_net import FRACTIONS
+from .elastic_net import FRACTIONS, RIDGE_FRACTIONS
 from .logistic import fit_paths
 
 MAX_SCORE = 50.0
@@ -126,7 +126,8 @@ class CoxFamily:
         self.mixes, self.fractions = tuple(mixes), tuple(fractions)
 
     def grid(self, n_rows: int, n_columns: int, n_events: int) -> list[dict[str, Any]]:
-        return [{"mix": mix, "fraction": fraction} for mix in self.mixes for fraction in self.fractions]
+        return [{"mix": mix, "fraction": fraction} for mix in self.mixes
+                for fraction in (self.fractions if mix > 0 else RIDGE_FRACTIONS)]
 
     def fit_grid(self, values: np.ndarray, outcome: Outcome, grid: Sequence[Mapping[str, Any]], weights: np.ndarray,
                  max_columns: int, seed: int) -> list[CoxModel]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..outcome import Outcome
 from .base import Prediction, log_loss
-from .elastic_net import FRACTIONS, minimise, path
+from .elastic_net import FRACTIONS, RIDGE_FRACTIONS, minimise, path
 
 
 class LogisticLoss:
@@ -94,7 +94,8 @@ class LogisticFamily:
         self.mixes, self.fractions = tuple(mixes), tuple(fractions)
 
     def grid(self, n_rows: int, n_columns: int, n_events: int) -> list[dict[str, Any]]:
-        return [{"mix": mix, "fraction": fraction} for mix in self.mixes for fraction in self.fractions]
+        return [{"mix": mix, "fraction": fraction} for mix in self.mixes
+                for fraction in (self.fractions if mix > 0 else RIDGE_FRACTIONS)]
 
     def fit_grid(self, values: np.ndarray, outcome: Outcome, grid: Sequence[Mapping[str, Any]], weights: np.ndarray,
                  max_columns: int, seed: int) -> list[LogisticModel]:
