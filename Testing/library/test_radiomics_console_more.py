@@ -117,13 +117,16 @@ def test_stability_of_a_cohort_and_features_that_obey_it(files: Path, capsys: py
     (["--stability", "3", "--limit", "7"], "--limit"), (["small.nii.gz", "--ablation", "zone.nii.gz"], "one lesion"),
     (["--config", "shell.yaml", "--ablation", "zone.nii.gz"], "take shell out"),
     (["--config", "range.yaml"], "intensity_range"), (["--config", "words.yaml"], "intensity_range"),
-    (["--config", "nan.yaml"], "support")])
+    (["--config", "nan.yaml"], "support"), (["--config", "list.yaml"], "is not known"),
+    (["--config", "far.yaml"], "glcm_distance: must be a whole number from 1 to 100")])
 def test_what_does_not_go_together_is_one_line(files: Path, capsys: pytest.CaptureFixture[str], words: list[str],
                                                says: str) -> None:
     Path("shell.yaml").write_text("shell: {outer_mm: 3}\n")
     Path("range.yaml").write_text("shell: {outer_mm: 3, intensity_range: 7}\n")
     Path("words.yaml").write_text("shell: {outer_mm: 3, intensity_range: [a, b]}\n")
     Path("nan.yaml").write_text("filters: [{type: mean, support: .nan}]\n")
+    Path("list.yaml").write_text("filters: [{type: [log], sigma_mm: 2}]\n")
+    Path("far.yaml").write_text("glcm_distance: 1000\n")
     assert run("features", "now.nii.gz", "lesion.nii.gz", *words, "--out", "x.json") == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert says in error[-1]

@@ -20,6 +20,8 @@ DEFAULT_BINS = 32
 EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]+")
 MOST_LEVELS = 2048
 """More grey levels than this make matrices that say nothing and fill the memory."""
+MOST_DISTANCE = 100
+"""Of the voxels of a pair; the matrices' box is padded by it."""
 MOST_VOXELS = 20_000_000
 """Voxels of the box around the region after interpolation; more are refused by default."""
 
@@ -97,10 +99,11 @@ class Settings:
         _check_number(self.mask_threshold, "mask_threshold", 0.0, 1.0)
         if self.outlier_sigma is not None:
             _check_number(self.outlier_sigma, "outlier_sigma", 0.0)
-        for name, low in (("glcm_distance", 1), ("ngldm_alpha", 0), ("most_voxels", 1)):
+        for name, low, high in (("glcm_distance", 1, MOST_DISTANCE), ("ngldm_alpha", 0, MOST_LEVELS),
+                                ("most_voxels", 1, 10**12)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise InputError(f"{name}: must be a whole number from {low}, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise InputError(f"{name}: must be a whole number from {low} to {high}, not {value!r}")
         if not isinstance(self.intensity_unit, str):
             raise InputError(f"intensity_unit: must be a text as HU or SUV, not {self.intensity_unit!r}")
         if self.filter is not None and not isinstance(self.filter, Mapping):

@@ -39,7 +39,7 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(spec, Mapping) or "type" not in spec:
         raise InputError(f"a filter is a dictionary with a 'type' ({', '.join(DEFAULTS)}), got {spec!r}")
     kind = spec["type"]
-    if kind not in DEFAULTS:
+    if not isinstance(kind, str) or kind not in DEFAULTS:
         raise InputError(f"filter type {kind!r} is not known; known are {', '.join(DEFAULTS)}")
     known = {"type": kind, **COMMON, **DEFAULTS[kind]}
     unknown = sorted(set(spec) - set(known))
