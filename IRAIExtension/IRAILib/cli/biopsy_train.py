@@ -99,6 +99,8 @@ def _procedure_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--imputation", choices=("median", "chained"),
                        help="of missing values, learnt in the training part: its median (default), or each column from "
                             "the others by ridge regression; both with an indicator of what was missing")
+    group.add_argument("--power-transform", action="store_true",
+                       help="Yeo-Johnson, inside the fold: for laboratory values with long tails, as bilirubin or AFP")
     balance = group.add_mutually_exclusive_group()
     balance.add_argument("--smote", action="store_true", help="SMOTE on the training part of each fold")
     balance.add_argument("--class-weights", action="store_true", help="weight classes by how rare they are")
@@ -191,6 +193,8 @@ def _plan(arguments: argparse.Namespace) -> dict[str, Any]:
         plan["validation"] = "site"
     if arguments.smote or arguments.class_weights:
         plan["balance"] = "smote" if arguments.smote else "weights"
+    if arguments.power_transform:
+        plan["power_transform"] = True
     if arguments.no_sensitivity:
         plan["sensitivity"] = False
     deep = _deep(arguments)

@@ -143,7 +143,7 @@ def metrics_document(report: Report) -> dict[str, Any]:
         "patients_apart": facts.patients_apart(run), "baseline_columns": list(facts.baseline_columns(run)),
         "columns_used": [column.name for column in facts.used(run)], "leaks": [leak.to_dict() for leak in run.leaks],
         "summary": run.summary, "metrics": entries, "calibration_and_decision": report.evidence.to_dict(),
-        "sensitivity": run.sensitivity, "permutation": run.permutation, "learning_curve": run.learning_curve,
+        "apparent": report.apparent, "sensitivity": run.sensitivity, "permutation": run.permutation, "learning_curve": run.learning_curve,
         "selected": run.selected, "coefficients": None if report.spread is None else report.spread.to_dict(),
         "subgroups": [{"column": one.column, "level": one.level, "n_patients": one.n_patients, "n_events": one.n_events,
                        **_figure(one.figure), "note": one.note} for one in report.subgroups],

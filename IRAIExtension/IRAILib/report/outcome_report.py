@@ -18,6 +18,7 @@ from ..images.atomic import replacing
 from . import outcome_evidence as evidence
 from . import outcome_sections as sections
 from .html import STYLE
+from .outcome_formula import apparent, formula, optimism_words
 from .outcome_html import MORE_STYLE, card, details, interval, paragraph, section, table
 from .outcome_patients import Characteristic, Subgroup, characteristics, subgroups
 from .outcome_weights import Spread, coefficient_spread
@@ -41,6 +42,7 @@ class Report:
     spread: Spread | None = None
     hashes: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    apparent: float | None = None
 
 
 def make_report(run: Run, data: Table | None = None, *, bootstraps: int = 300, command: str = "",
@@ -66,7 +68,8 @@ def make_report(run: Run, data: Table | None = None, *, bootstraps: int = 300, c
     shown |= {"characteristics"} if people else set()
     shown |= {"subgroups"} if any(group.figure for group in groups) else set()
     tell(0.9, "sheets")
-    return Report(run, people, groups, found, fill_sheets(run, shown), spread, {}, command)
+    own_rows = None if data is None else apparent(run, data)
+    return Report(run, people, groups, found, fill_sheets(run, shown), spread, {}, command, own_rows)
 
 
 def write_outcome_report(report: Report, path: str | Path) -> Path:
@@ -123,11 +126,12 @@ def _body(report: Report) -> list[str]:
                 sections.columns(run)),
         section("How it was made", "made", sections.made(run), sections.folds(run), sections.chosen(run)),
         section("Performance on held-out patients", "performance", sections.performance(run),
-                evidence.discrimination(run, found)),
+                paragraph(optimism_words(run, report.apparent)), evidence.discrimination(run, found)),
         section("Calibration", "calibration", evidence.calibration(run, found)),
         section("Use for decisions", "decision", evidence.decision(run, found)),
         section("Could it be chance?", "chance", sections.permutation(run), sections.learning(run)),
-        section("What the model uses", "weights", sections.weights(run, report.spread), sections.sensitivity(run)),
+        section("What the model uses", "weights", sections.weights(run, report.spread), formula(run),
+                sections.sensitivity(run)),
         section("Groups of patients", "groups", sections.groups(run, report.subgroups)),
         section("At use: sets, likeness, refusal", "use", sections.use(run)),
         section("Limits", "limits", f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in facts.limits(run))}</ul>"),
