@@ -20,7 +20,7 @@ from IRAILib.biopsy.outcome.train import train
 from IRAILib.geometry import InputError
 from IRAILib.images import write_mask, write_volume
 
-DEEP_PLAN = {"mode": "2.5d", "side_mm": 32.0, "pixels": 16, "epochs": 24, "mixup": 0.1, "inner_folds": 2}
+DEEP_PLAN = {"mode": "2.5d", "side_mm": 32.0, "pixels": 16, "epochs": 36, "mixup": 0.1, "inner_folds": 2}
 QUICK = {"outer_folds": 2, "repeats": 1, "inner_folds": 2, "permutations": 0, "bootstraps": 50, "sensitivity": False}
 
 
