@@ -174,6 +174,9 @@ def test_rows_that_cannot_be_answered_are_refused_with_the_reason(runs: dict[str
     assert "'large', which is no number" in words[4]
     if next(c for c in model.columns if c["name"] == "lab_grade")["needed"]:
         assert "never seen" in refusals(lab_grade=["A", "B", "A", "B", "Q"])[4]
+    limit = predict(model, Table.from_columns({**columns, "size (mm)": [*columns["size (mm)"][:4], "<18"]}))
+    assert limit.n_refused == 0
+    assert any("size (mm)" in said and "limit" in said for said in limit.warnings)
     renamed = {("size (cm)" if name == "size (mm)" else name): cells for name, cells in columns.items()}
     assert all("another unit" in row.refusals[0] for row in predict(model, Table.from_columns(renamed)).rows)
     del renamed["size (cm)"]

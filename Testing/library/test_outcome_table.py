@@ -130,6 +130,12 @@ def test_names_that_are_known_before(name: str) -> None:
     assert known_only_later(name) is None
 
 
+@pytest.mark.parametrize("name", ["inst", "Hôpital", "Klinik", "hospital_no", "centro"])
+def test_a_hospital_is_no_feature_by_itself(name: str) -> None:
+    columns = {**cases.class_columns(20, 1), name: [1.0 + k % 3 for k in range(20)]}
+    assert assign_roles(cases.table(columns), Plan("label"))[0][name] == "excluded"
+
+
 def test_groups_and_identifiers_by_name() -> None:
     assert [group_of(name) for name in ("cm_joint_max_3D_comb", "log_sigma2mm__stat_mean", "original_glcm_Contrast",
                                         "MELD-Na", "Child_Pugh", "age", "deep_12")] == [

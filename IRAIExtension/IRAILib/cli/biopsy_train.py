@@ -82,7 +82,8 @@ def _procedure_options(parser: argparse.ArgumentParser) -> None:
                        help="the first is the model that is written (default: linear), others run beside it on the "
                             "same folds")
     group.add_argument("--rsf", action="store_true",
-                       help="run a random survival forest beside the model (needs scikit-survival, which is GPL-3)")
+                       help="run a random survival forest beside the model (needs scikit-survival, which is GPL-3); "
+                            "for a class: a random forest")
     group.add_argument("--folds", dest="outer_folds", type=int, help=f"outer folds (default {default['outer_folds']})")
     for name, words in (("repeats", "repeats of the cross-validation"), ("inner_folds", "inner folds, for tuning"),
                         ("seed", "of everything that is random"), ("permutations", "shuffled runs of the permutation "

@@ -1,4 +1,4 @@
-"""The final model written out, so that a reader can work out a patient by hand, and how good it looks on its own rows."""
+"""The final model written out for a reader to work out a patient by hand, and how good it looks on its own rows."""
 
 from __future__ import annotations
 

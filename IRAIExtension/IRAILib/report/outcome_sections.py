@@ -180,7 +180,8 @@ def performance(run: Run) -> str:
     methods = list(dict.fromkeys(found.method for metric in metrics if (found := facts.score(run, "model", metric))
                                  and found.method))
     first_how, others_how = (methods[0], methods[-1]) if methods else ("none", "none")
-    text = paragraph(f"Held-out predictions only, {run.plan.repeats} repeats averaged. 95 % intervals of the deciding "
+    text = paragraph(f"Held-out predictions only, {run.plan.repeats} "
+                     f"{'repeat' if run.plan.repeats == 1 else 'repeats'} averaged. 95 % intervals of the deciding "
                      f"figure: {first_how}; of others: {others_how}. Differences are paired: the same patients, folds "
                      "and resamples. p is two-sided and not adjusted for the number of figures (one is added to the "
                      "count of resamples, so it may lie just above 0.05 where the interval just leaves 0 out); only "

@@ -79,8 +79,9 @@ def _performance(run: Run) -> str:
 
 def _at_use(run: Run) -> str:
     return (RULES["output"](run, frozenset()).evidence + "\n\n" + RULES["input_at_use"](run, frozenset()).evidence
-            + "\n\nRun it: `irai biopsy predict MODEL_DIR TABLE.csv --out CSV`. Watch it: the share that is refused, "
-              "and its calibration against what happened.")
+            + "\n\nRun it: `irai biopsy predict MODEL_DIR TABLE.csv --out CSV`. Watch it: "
+              "`irai biopsy drift MODEL_DIR TABLE.csv --period COL` compares later patients with those of the "
+              "training, and events with those expected.")
 
 
 def _files(run: Run, hashes: Mapping[str, str]) -> str:

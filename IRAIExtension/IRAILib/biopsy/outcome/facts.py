@@ -38,7 +38,8 @@ NO_DIRECTION = ("slope", "intercept", "o_e", "e_o", "oe@", "observed", "threshol
 MODEL_WORDS = {"linear": {"survival": "Cox regression with elastic-net penalty",
                           "competing": "cause-specific Cox regressions with elastic-net penalty",
                           "": "logistic regression with elastic-net penalty"},
-               "boosting": {"": "gradient-boosted trees"}, "forest": {"": "random survival forest"}}
+               "boosting": {"": "gradient-boosted trees"},
+               "forest": {"": "random survival forest", "binary": "random forest", "multiclass": "random forest"}}
 KIND_WORDS = {"binary": "a class (yes or no)", "multiclass": "one of several classes", "survival": "time to an event",
               "competing": "time to an event with competing events"}
 IBSI_STARTS = ("morph", "loc", "stat", "ih", "ivh", "cm", "rlm", "szm", "dzm", "ngt", "ngl")

@@ -147,6 +147,7 @@ def _base(name: str) -> str:
 
 def _inputs(model: FittedModel, table: Table, refusals: list[list[str]], warnings: list[str]) -> Rows:
     """The model's columns of the table as the model reads them; what stands in the way goes to the refusals."""
+    warnings.extend(table.warnings)
     numbers, words = [], []
     inputs = [c for c in model.columns if c["name"] in model.pipeline.columns]
     for column in inputs:

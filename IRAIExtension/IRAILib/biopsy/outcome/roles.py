@@ -25,7 +25,8 @@ _SCORES = {"meld", "meldna", "childpugh", "child", "cps", "albi", "bclc", "okuda
 _IDENTIFIERS = {"id", "ids", "mrn", "uid", "uuid", "guid", "accession", "barcode", "initials", "name", "surname",
                 "forename", "ssn", "nhs", "kvnr", "index", "row", "filename", "file", "path", "phone", "email",
                 "address", "zip", "postcode", "tcia", "record"}
-_SITES = {"site", "centre", "center", "hospital", "institution", "scanner", "vendor", "manufacturer", "batch"}
+_SITES = {"inst", "institute", "klinik", "zentrum", "standort", "hopital", "centro", "ziekenhuis", "ospedale",
+          "site", "centre", "center", "hospital", "institution", "scanner", "vendor", "manufacturer", "batch"}
 _AFTER = {"fu", "followup", "post", "postop", "posttreatment", "postprocedural", "after", "response", "responder",
           "responders", "progression", "progressed", "progress", "pd", "death", "dead", "died", "deceased",
           "mortality", "survival", "survived", "surv", "os", "pfs", "dfs", "rfs", "efs", "ttp", "tte", "dod", "relapse",

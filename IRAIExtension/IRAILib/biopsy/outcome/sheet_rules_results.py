@@ -69,7 +69,8 @@ def _external(run: Run, shown: frozenset[str]) -> Answer:
 def _internal(run: Run, shown: frozenset[str]) -> Answer:
     if not facts.patients_apart(run):
         return undone("Patients were not kept apart.")
-    return reported(f"Internal: nested cross-validation with {run.plan.repeats} repeats; every figure is of held-out "
+    return reported(f"Internal: nested cross-validation with {run.plan.repeats} "
+                    f"{'repeat' if run.plan.repeats == 1 else 'repeats'}; every figure is of held-out "
                     f"rows. "
                     "External: none.")
 
