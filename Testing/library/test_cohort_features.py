@@ -133,6 +133,7 @@ def test_columns_keep_their_kind_and_never_hide_a_result(tmp_path: Path) -> None
     assert {name: types[name] for name in ("accession", "grade", "size", "afp", "stat_mean", "case")} == {
         "accession": "string", "grade": "int64", "size": "double", "afp": "string", "stat_mean": "double",
         "case": "string"}
+    assert {row["settings_hash"] for row in table} == {Settings.read(tmp_path / "c.yaml").hash}
     about = json.loads((tmp_path / "out" / "columns.json").read_text())
     assert "manifest" in about["manifest_notes"]["name"]
 

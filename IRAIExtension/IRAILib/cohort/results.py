@@ -24,7 +24,7 @@ RUN_FILE, LOCK_FILE, CASES_FOLDER = "run.json", ".running", "cases"
 TABLE_NAMES = {"radiomics": "features", "outcome-features": "features", "margin": "margins"}
 STATES: tuple[str, ...] = ("done", "refused", "failed")
 FIRST_COLUMNS = ("case", "patient")
-LAST_COLUMNS = {"notes": "text", "seconds": "number"}
+LAST_COLUMNS = {"settings_hash": "text", "notes": "text", "seconds": "number"}
 KINDS = ("", "whole", "number", "text")
 """Of a column; a later one holds all that an earlier one does."""
 NUMBER = re.compile(r"[+-]?(?P<whole>0|[1-9][0-9]*)(\.(?P<part>[0-9]+))?")
@@ -128,7 +128,8 @@ class Store:
         columns, about, counts, renamed = self._columns(cases)
         name = TABLE_NAMES[self.task]
         done = (record for record in self.records(cases) if record["status"] == "done")
-        _write_table(self.folder / f"{name}.csv", self.folder / f"{name}.parquet", columns, done, renamed)
+        _write_table(self.folder / f"{name}.csv", self.folder / f"{name}.parquet", columns, done, renamed,
+                     self._settings_hash())
         _write_json(self.folder / "columns.json", about)
         with replacing(self.folder / "errors.csv") as temporary, \
                 temporary.open("w", newline="", encoding="utf-8") as file:
@@ -164,7 +165,17 @@ class Store:
                 about[new] = {"name": f"column '{column}' of the manifest", "unit": ""}
         merged = {**dict.fromkeys(FIRST_COLUMNS, "text"), **{renamed[column]: kind for column, kind in kinds.items()},
                   **values, **LAST_COLUMNS}
+        if not self._settings_hash():
+            del merged["settings_hash"]
         return {column: kind or "text" for column, kind in merged.items()}, about, counts, renamed
+
+    def _settings_hash(self) -> str:
+        """Of the radiomics settings, as `FeatureSet` gives it: only features made alike can be compared."""
+        if "radiomics" not in self.settings:
+            return ""
+        from ..biopsy.radiomics import Settings
+
+        return Settings.from_dict(self.settings["radiomics"]).hash
 
     def _kept(self, case: Case) -> dict[str, Any] | None:
         """A result made from the same files, row and settings; None for none, and for a damaged one."""
@@ -180,7 +191,7 @@ class Store:
 
 
 def _write_table(csv_path: Path, parquet_path: Path, columns: dict[str, str], records: Iterator[dict[str, Any]],
-                 renamed: dict[str, str]) -> None:
+                 renamed: dict[str, str], settings_hash: str) -> None:
     """Both files in one pass, a block of rows at a time."""
     try:
         import pyarrow as pa
@@ -197,7 +208,7 @@ def _write_table(csv_path: Path, parquet_path: Path, columns: dict[str, str], re
         block: list[dict[str, Any]] = []
         for record in records:
             row = {"case": record["case"], "patient": record["patient"], "notes": "; ".join(record.get("notes") or []),
-                   "seconds": record["seconds"], **record["values"],
+                   "seconds": record["seconds"], "settings_hash": settings_hash, **record["values"],
                    **{renamed[column]: value for column, value in record["columns"].items()}}
             block.append({name: _typed(row.get(name), kind) for name, kind in columns.items()})
             writer.writerow(["" if value is None else repr(value) if isinstance(value, float) else value
