@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import time
 import traceback
 from dataclasses import fields
@@ -130,11 +129,6 @@ def _margin(case: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     from .margins import margin_values
 
     return margin_values(case, settings)
-
-
-def number(value: Any) -> float | None:
-    """A finite float, or None."""
-    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _line(error: BaseException) -> str:
