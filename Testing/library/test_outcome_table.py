@@ -176,8 +176,12 @@ def test_leaks_of_a_survival_time_are_found() -> None:
     time = np.array(columns["months"])
     columns |= {"visits": np.round(time / 2).tolist(), "days": (time * 30.4).tolist(),
                 "late": (-time + np.random.default_rng(1).normal(size=80)).tolist()}
+    died = np.array(columns["died"])
+    columns |= {"zustand": [("x" if flag else "y") if n != 4 else "y" for n, flag in enumerate(died)],
+                "coded": np.where(died == 1, 7, 2 + np.arange(80) % 3).tolist()}
     found = leaks_of(columns, Plan("died", time="months", patient="patient"))
-    assert {name: action for name, (_, action) in found.items()} == dict.fromkeys(("visits", "days", "late"), "dropped")
+    assert {name: action for name, (_, action) in found.items()} == dict.fromkeys(
+        ("visits", "days", "late", "zustand", "coded"), "dropped")
 
 
 def test_a_shuffled_number_of_each_patient_is_an_identifier_and_ages_are_none() -> None:

@@ -108,17 +108,11 @@ def _perfect(table: Table, name: str, outcome: Outcome) -> Leak | None:
     if known.sum() < MIN_ROWS:
         return None
     label, codes = outcome.label[known], codes[known]
+    best = _class_auc(codes, label, len(outcome.classes), table.kinds[name] == "category")
+    if best > MAX_AUC:
+        what = "" if outcome.time is None else " for who has the event, whatever the time"
+        return Leak(name, "predicts the target alone", f"AUC {best:.3f} by itself{what}", best, "")
     if outcome.time is None:
-        best = 0.0
-        for kind in range(len(outcome.classes)):
-            truth = (label == kind).astype(float)
-            if min(truth.sum(), (1 - truth).sum()) < MIN_CLASS:
-                continue
-            score = _rates(codes, truth) if table.kinds[name] == "category" else codes
-            value = _auc(truth, score)
-            best = max(best, value, 1 - value if table.kinds[name] != "category" else 0.0)
-        if best > MAX_AUC:
-            return Leak(name, "predicts the target alone", f"AUC {best:.3f} by itself", best, "")
         return None
     if (label == 1).sum() < 2 * MIN_CLASS or table.kinds[name] == "category":
         return None
@@ -127,6 +121,18 @@ def _perfect(table: Table, name: str, outcome: Outcome) -> Leak | None:
         best = max(value, 1 - value)
         return Leak(name, "predicts the target alone", f"concordance {best:.3f} by itself", best, "")
     return None
+
+
+def _class_auc(codes: np.ndarray, label: np.ndarray, n_classes: int, category: bool) -> float:
+    """The largest AUC of the column for one class against the rest, in either direction; 0 where classes are small."""
+    best = 0.0
+    for kind in range(n_classes):
+        truth = (label == kind).astype(float)
+        if min(truth.sum(), (1 - truth).sum()) < MIN_CLASS:
+            continue
+        value = _auc(truth, _rates(codes, truth) if category else codes)
+        best = max(best, value, 0.0 if category else 1 - value)
+    return best
 
 
 def _auc(truth: np.ndarray, score: np.ndarray) -> float:
