@@ -217,3 +217,108 @@ def test_a_model_no_better_than_its_baseline_says_so(own, beside, said) -> None:
     summary = {"primary_metric": "auc", "scores": {"auc": {"estimate": own}},
                "baseline_scores": {} if beside is None else {"auc": {"estimate": beside}}}
     assert [said in text for text in beside_baseline(summary)] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(("hashes", "kept"), [(["aa11"], True), (["aa11", "bb22"], False), ([], False)])
+def test_console_and_panel_write_the_settings_of_the_features(trained, tmp_path, hashes, kept) -> None:
+    """Both go through train_and_write; a mix of settings is told, and nothing is claimed of it."""
+    from IRAILib.report.outcome_folder import train_and_write
+    from IRAILib.scene.biopsy_model import open_model
+
+    with trained[0].open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for n, row in enumerate(rows):
+        row |= {"settings_hash": hashes[n % len(hashes)]} if hashes else {}
+    with (tmp_path / "table.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "features.json").write_text('{"settings_hash": "of an earlier model"}')
+    plan = {**PLAN, "exclude": ["settings_hash"] if hashes else []}
+    found = train_and_write(str(tmp_path / "table.csv"), plan, str(tmp_path / "model"))
+    assert open_model(tmp_path / "model").settings_hash == (hashes[0] if kept else "")
+    assert ("features.json" in found["files_sha256"]) == kept
+    assert any("different radiomics settings" in text for text in found["warnings"]) == (len(hashes) > 1)
+
+
+class _Glance:
+    """A deep column that needs no network: the mean inside the lesion."""
+
+    names = ("deep_score",)
+
+    def __init__(self, side_mm: float) -> None:
+        from types import SimpleNamespace
+
+        from IRAILib.biopsy.deep import CropOptions
+
+        self.options, self.seen = SimpleNamespace(crop=CropOptions(side_mm=side_mm, pixels=16)), []
+
+    def transform(self, crops):
+        self.seen += list(crops)
+        return np.array([[float(crop.intensities[crop.inside].mean())] for crop in crops])
+
+
+@pytest.mark.parametrize(("side_mm", "refused"), [(48.0, False), (6.0, True)])
+def test_a_model_that_looks_at_the_scan_gets_the_lesion_of_the_scene(case, trained, side_mm, refused) -> None:
+    from dataclasses import replace
+
+    from IRAILib.biopsy.deep import read_crop
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+    from IRAILib.scene.biopsy_sources import stale_reasons
+    from IRAILib.scene.nodes import mask_from_segment, volume_from_node
+
+    opened = open_model(trained[1])
+    assert not opened.sees_images
+    glance = _Glance(side_mm)
+    opened.model.pipeline.deep = glance
+    opened = replace(opened, model=opened.model)
+    assert opened.sees_images
+    record = predict_case(case, lesion_features(case), opened, {"albumin_g_per_l": "40"})
+    document = read_record(record)
+    assert bool(document["refused"]) == refused
+    if refused:
+        assert "outside the cube of 6 mm" in document["refused"]
+        return
+    volume = volume_from_node(case.volume)
+    truth = read_crop(volume, mask_from_segment(case.lesion, volume), glance.options.crop)
+    assert np.array_equal(glance.seen[0].intensities, truth.intensities)
+    assert {source["role"] for source in document["sources"]} == {"features", "volume", "lesion"}
+    set_segment(case.lesion, ellipsoid(truth_grid(case), (5.0, 5.0, 5.0)), truth_grid(case))
+    assert stale_reasons(record)
+
+
+def truth_grid(case):
+    from IRAILib.scene.nodes import mask_from_segment
+
+    return mask_from_segment(case.lesion).grid
+
+
+def test_a_board_that_cannot_be_replaced_is_one_line(case, tmp_path) -> None:
+    from IRAILib.scene.biopsy_board import write_case_board
+
+    (tmp_path / "board.html").mkdir()
+    with pytest.raises(InputError, match="can't be replaced"):
+        write_case_board(case, {"features": lesion_features(case)}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["board.html"]
+
+
+def test_every_line_with_a_number_on_the_page_links_to_its_record(case, trained, tmp_path) -> None:
+    import re
+
+    from IRAILib.scene.biopsy_board import write_case_board
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+    from IRAILib.scene.biopsy_stability import try_stability
+
+    features = lesion_features(case)
+    records = {"features": features, "stability": try_stability(case, features, n=3, run=here),
+               "prediction": predict_case(case, features, open_model(trained[1]), {"albumin_g_per_l": "40"})}
+    page = write_case_board(case, records, tmp_path)[0].read_text(encoding="utf-8")
+    link = f'<a href="irai://node/{records["prediction"].GetID()}'
+    for words in ("<b>Performance</b>", "<b>Validated on</b>", "Similarity to the training cohort", "% set: "):
+        assert link in page[page.index(words):page.index(words) + 700], words
+    marks = re.findall(r"varies by [0-9.]+ %(.{0,40})", page)
+    assert marks
+    assert all(mark.startswith('<a href="irai://node/') for mark in marks)
+    assert re.search(r"\d+ of \d+ features are unstable[^<]*<a href=", page) or "are unstable" not in page

@@ -289,3 +289,49 @@ def test_a_score_keeps_its_inputs_units_and_paper(scene) -> None:
     work_out_score("child-pugh", {**values, "inr": "1.2"})
     assert scene.GetNumberOfNodes() == count
     assert read_record(score_record("child-pugh"))["value"] == 8
+
+
+@pytest.mark.parametrize(("modality", "unit", "why"), [("MR", "HU", "scan is MR"), ("CT", "SUV", "scan is CT"),
+                                                       ("PT", "HU", "scan is PT")])
+def test_settings_of_another_kind_of_scan_are_refused(scene, modality, unit, why) -> None:
+    """An MR scan measured with CT settings would carry HU behind every intensity."""
+    from IRAILib.biopsy.radiomics import Settings
+    from IRAILib.scene.biopsy_features import extract_case
+
+    case, before = body_case(modality=modality)[0], node_ids(scene)
+    with pytest.raises(InputError, match=why):
+        extract_case(case, Settings(families=("statistics",), intensity_unit=unit), run=here)
+    assert node_ids(scene) == before
+
+
+@pytest.mark.parametrize(("modality", "unit", "said"), [("", "HU", "taken for HU"), ("PT", "SUV", "taken for SUV"),
+                                                        ("CT", "HU", ""), ("MR", "", "")])
+def test_a_scan_that_does_not_say_its_unit_is_told(scene, modality, unit, said) -> None:
+    from IRAILib.biopsy.radiomics import Settings
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_features import extract_case
+
+    record = extract_case(body_case(modality=modality)[0], Settings(families=("statistics",), intensity_unit=unit),
+                          run=here)
+    told = [text for text in read_record(record)["warnings"] if "taken for" in text]
+    assert [said in text for text in told] == ([True] if said else [])
+
+
+def test_a_cohort_s_folder_says_its_settings(case, features, tmp_path) -> None:
+    """`irai cohort run` writes the hash into columns.json, not into a column."""
+    import json
+
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_features import compare_with_cohort
+
+    known = read_record(features)
+    cohort_table(tmp_path / "features.csv", known["features"])
+    about = {key: {"family": "statistics", "settings_hash": known["settings_hash"]} for key in known["features"]}
+    (tmp_path / "columns.json").write_text(json.dumps(about))
+    same = read_record(compare_with_cohort(case[0], features, tmp_path))
+    assert not any("settings" in text for text in same["warnings"])
+    first = next(iter(about))
+    about[first]["settings_hash"] = "0123456789abcdef"
+    (tmp_path / "columns.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="other settings"):
+        compare_with_cohort(case[0], features, tmp_path)

@@ -50,20 +50,21 @@ class ScoreLine:
 class FeatureLine:
     """A feature of this patient. percentile: 0 to 100 among `n` other patients, None where there is no cohort.
 
-    place_source: key of the BoardSource that the percentile came from."""
+    place_source, note_source: keys of the BoardSource that percentile and note came from, "" for none."""
 
     value: Figure
     percentile: float | None = None
     n: int = 0
     place_source: str = ""
+    note_source: str = ""
 
     @property
     def place(self) -> Figure | None:
         """The percentile as a number that names its source; None where there is none."""
         if self.percentile is None:
             return None
-        return Figure(f"percentile of {self.value.label}", f"{ordinal(round(self.percentile))} of {self.n}",
-                      self.place_source)
+        return Figure(f"percentile of {self.value.label}",
+                      f"{ordinal(round(self.percentile))} percentile, n = {self.n}", self.place_source)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class BoardSource:
 
 @dataclass
 class Board:
-    """Everything on the sheet. pictures: (file, caption, key of its source)."""
+    """Everything on the sheet. pictures: (file, caption, key of its source); unknown_sources: keys by text."""
 
     title: str
     created: str
@@ -114,6 +115,7 @@ class Board:
     unknown: list[str] = field(default_factory=list)
     pictures: list[tuple[Path, str, str]] = field(default_factory=list)
     timeline: list[dict[str, str]] = field(default_factory=list)
+    unknown_sources: dict[str, str] = field(default_factory=dict)
 
     def figures(self) -> list[Figure]:
         """Every number on the sheet."""
@@ -237,6 +239,12 @@ class _Page:
                 "</a>")
         return f'<span class="stale">{link}</span>' if figure.stale else link
 
+    def cite(self, key: str) -> str:
+        """The small number of a source as a link, behind a text whose numbers came from it."""
+        source = self.known.get(key)
+        return "" if source is None else (f'<a href="{escape(source.link)}" data-node-id="{escape(source.node_id)}">'
+                                          f"<sup>{escape(key)}</sup></a>")
+
     def _lesion(self) -> str:
         board = self.board
         rows = "".join(f'<tr><td>{escape(f.label)}</td><td class="v">{self.number(f)}</td></tr>'
@@ -251,8 +259,7 @@ class _Page:
 
     def _picture(self, path: Path, caption: str, key: str) -> str:
         data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
-        source = self.known.get(key)
-        said = escape(caption) + (f" <sup>{escape(key)}</sup>" if source else "")
+        said = f"{escape(caption)} {self.cite(key)}"
         return (f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
                 f"<figcaption>{said}</figcaption></figure>")
 
@@ -261,7 +268,7 @@ class _Page:
             return ""
         rows = "".join(
             f'<tr><td>{escape(line.result.label)}</td><td class="v">{self.number(line.result)}</td>'
-            f"<td>{escape(_short(line.inputs))}"
+            f"<td>{escape(_short(line.inputs))}{self.cite(line.result.source)}"
             + "".join(f"<br><small>! {escape(_short(text, 105))}</small>" for text in line.warnings[:1])
             + _more(line.warnings, 1) + f"</td><td><small>{escape(_short(line.paper, 70))}</small></td></tr>"
             for line in self.board.scores[:MOST["scores"]])
@@ -274,15 +281,16 @@ class _Page:
             return ""
         head = f"<h2>Model: {escape(found.title)}</h2>"
         similar = f"<p>Similarity to the training cohort: {self.number(found.similarity)}" \
-            f"{_note(found.similarity.note)}</p>" if found.similarity is not None else ""
-        ground = "".join(f"<p><small><b>{title}</b>: {escape(_short(text, 210))}</small></p>" for title, text in (
+            f"{_note(found.similarity.note)}{self.cite(found.source)}</p>" if found.similarity is not None else ""
+        cite = self.cite(found.source)
+        ground = "".join(f"<p><small><b>{title}</b>: {escape(_short(text, 210))}{cite}</small></p>" for title, text in (
             ("Validated on", found.validated_on), ("Performance", found.performance),
             ("Intended use", found.intended_use)) if text)
         if found.refused:
             return (f'{head}<p class="grey"><b>REFUSED.</b> No prediction for this patient: '
-                    f"{escape(_short(found.refused, 240))}</p>{similar}{ground}")
-        rows = "".join(f'<tr><td>{escape(f.label)}</td><td class="v">{self.number(f)}</td><td>{escape(f.note)}</td>'
-                       "</tr>" for f in found.figures)
+                    f"{escape(_short(found.refused, 240))}{cite}</p>{similar}{ground}")
+        rows = "".join(f'<tr><td>{escape(f.label)}</td><td class="v">{self.number(f)}</td><td>{escape(f.note)}'
+                       f"{self.cite(f.source) if f.note else ''}</td></tr>" for f in found.figures)
         pushes = "".join(
             f"<tr><td>{escape(_short(name, 44))}</td><td>{self.number(Figure(name, amount, found.source))}</td><td>"
             f'<span class="push{" minus" if share < 0 else ""}" style="width:{20 * min(abs(share), 1.0):.1f}mm"></span>'
@@ -296,7 +304,8 @@ class _Page:
             return ""
         rows = "".join(
             f"<tr><td>{escape(_short(line.value.label, 44))}"
-            + (f"<br><small>{escape(_short(line.value.note, 56))}</small>" if line.value.note else "")
+            + (f"<br><small>{escape(_short(line.value.note, 56))}{self.cite(line.note_source)}</small>"
+               if line.value.note else "")
             + f'</td><td class="v">{self.number(line.value)}</td><td class="place">{self._bar(line)}</td></tr>'
             for line in self.board.features[:MOST["features"]])
         of = f"<p><small>{escape(_short(self.board.features_of))}</small></p>" if self.board.features_of else ""
@@ -311,7 +320,9 @@ class _Page:
                 f"<small>{self.number(line.place)}</small>")
 
     def _unknown(self) -> str:
-        items = "".join(f"<li>{escape(_short(text, 170))}</li>" for text in self.board.unknown[:MOST["unknown"]])
+        cited = self.board.unknown_sources
+        items = "".join(f"<li>{escape(_short(text, 170))}{self.cite(cited.get(text, ''))}</li>"
+                        for text in self.board.unknown[:MOST["unknown"]])
         return f"<h2>What is not known</h2><ul>{items}</ul>{_more_line(self.board.unknown, 'unknown')}" if items else ""
 
     def _sources(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from .. import RESEARCH_NOTICE, __version__
 from ..biopsy.outcome import Plan, Run, facts
 from ..biopsy.outcome.card import model_card
+from ..biopsy.outcome.feature_settings import FEATURES_FILE, settings_said
 from ..biopsy.outcome.record import plain
 from ..biopsy.outcome.sheets import sheets_csv
 from ..biopsy.outcome.table import Table, read_table
@@ -55,11 +56,14 @@ def train_and_write(table: str, plan: Mapping[str, Any], folder: str, *, command
     if run.final is not None:
         run.final.summary[REFERENCE] = reference_of(run.final, data, run.held_out["model"])
     tell(TRAIN_SHARE, "report")
+    if len(settings_said(data)) > 1:
+        run.warnings.append(f"the features were made with {len(settings_said(data))} different radiomics settings "
+                            "(settings_hash): values of one column don't compare; extract them all with one")
     report = make_report(run, data, command=command, cancelled=cancelled,
                          progress=lambda share, text: tell(TRAIN_SHARE + (0.99 - TRAIN_SHARE) * share, text))
     if cancelled is not None and cancelled():
         raise CancelledError("the training was cancelled; nothing was written")
-    written = write_folder(report, Path(folder))
+    written = write_folder(report, Path(folder), settings=settings_said(data))
     if predictions:
         write_predictions(run, Path(predictions))
     tell(1.0, "done")
@@ -93,8 +97,11 @@ def split_names(plan: Mapping[str, Any], data: Table) -> dict[str, Any]:
     return made
 
 
-def write_folder(report: Report, folder: Path) -> dict[str, Any]:
-    """model.json, weights, report.html, metrics.json, card.md, sheets.json, sheets.csv into a new folder.
+def write_folder(report: Report, folder: Path, *, settings: Collection[str] = ()) -> dict[str, Any]:
+    """model.json, weights, report.html, metrics.json, card.md, sheets.json, sheets.csv into a folder.
+
+    settings: hashes of the radiomics settings that the features were made with; one goes into features.json, so that
+    features of other settings are refused at use.
 
     Returns what metrics.json holds. Raises InputError: the run holds no final model, the folder can't be made.
     """
@@ -106,6 +113,7 @@ def write_folder(report: Report, folder: Path) -> dict[str, Any]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_model(run.final, folder)
+        _write_settings(settings, folder / FEATURES_FILE)
         hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
         report = replace(report, hashes=hashes)
         document = metrics_document(report)
@@ -119,6 +127,14 @@ def write_folder(report: Report, folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{folder}: can't be written ({error.strerror or error}); choose another place") from error
     return document
+
+
+def _write_settings(settings: Collection[str], path: Path) -> None:
+    """One hash is written; of none or several nothing can be said, and an earlier model's file goes."""
+    if len(settings) != 1:
+        path.unlink(missing_ok=True)
+        return
+    path.write_text(json.dumps({"settings_hash": next(iter(settings))}) + "\n", encoding="utf-8", newline="\n")
 
 
 def metrics_document(report: Report) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def collect_board(case: BiopsyCase, records: Mapping[str, Any]) -> Board:
     if documents["prediction"]:
         board.prediction = prediction_block(documents["prediction"], *said["prediction"])
     _add_features(board, documents, said)
-    board.unknown = _unknown(case, documents, scores)
+    board.unknown, board.unknown_sources = _unknown(documents, said, scores)
     board.sources = list(desk.sources.values())
     board.timeline = _timeline([*(records.get(name) for name in ROLES), *scores])
     return board
@@ -114,20 +114,27 @@ def _add_features(board: Board, documents: dict[str, Any], said: dict[str, tuple
         label = feature_label(name, known)
         board.features.append(FeatureLine(Figure(label, text, key, note, stale),
                                           place["percentile"] if place else None, place["n"] if place else 0,
-                                          said["cohort"][0] if place else ""))
+                                          said["cohort"][0] if place else "",
+                                          said["stability"][0] if note else ""))
     others = f"; others: {Path(cohort['table']).name}" if places else ""
     board.features_of = f"measured of {features['mask']}{others}"
 
 
-def _unknown(case: BiopsyCase, documents: dict[str, Any], scores: list[Any]) -> list[str]:
-    out = ["histology: no number here replaces a tissue sample"]
-    out += size_notes(documents["size"]) if documents["size"] else ["the lesion's size: it was not measured"]
-    out += prediction_unknowns(documents["prediction"])
-    out += feature_unknowns(documents["features"]) + stability_unknowns(documents["features"], documents["stability"])
-    out += cohort_unknowns(documents["features"], documents["cohort"])
+def _unknown(documents: dict[str, Any], said: dict[str, tuple[str, bool]], scores: list[Any]
+             ) -> tuple[list[str], dict[str, str]]:
+    """What the page says that isn't known, and the key of the record that says so, by text."""
+    out, keys = ["histology: no number here replaces a tissue sample"], {}
+    features, size = documents["features"], documents["size"]
+    for name, texts in (
+            ("size", size_notes(size) if size else ["the lesion's size: it was not measured"]),
+            ("prediction", prediction_unknowns(documents["prediction"])), ("features", feature_unknowns(features)),
+            ("stability", stability_unknowns(features, documents["stability"])),
+            ("cohort", cohort_unknowns(features, documents["cohort"]))):
+        out += texts
+        keys |= {text: said[name][0] for text in texts if name in said}
     if not scores:
         out.append("clinical scores: none was worked out")
-    return list(dict.fromkeys(out))
+    return list(dict.fromkeys(out)), keys
 
 
 def _timeline(records) -> list[dict[str, str]]:
@@ -155,7 +162,11 @@ def write_case_board(case: BiopsyCase, records: Mapping[str, Any], folder: Path)
         write_board(board, work / FILES[0])
         write_json(board.to_dict(), work / FILES[1])
         for file in FILES:
-            os.replace(work / file, folder / file)
+            try:
+                os.replace(work / file, folder / file)
+            except OSError as error:
+                raise InputError(f"{folder / file}: can't be replaced ({error.strerror}); choose another folder"
+                                 ) from error
     return [folder / file for file in FILES]
 
 

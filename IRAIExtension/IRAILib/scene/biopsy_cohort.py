@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..biopsy.outcome.feature_settings import SETTINGS_COLUMN, settings_said
 from ..geometry import InputError
 
 FEWEST = 5
 """Fewer other patients than this have no percentile."""
-SETTINGS_COLUMN = "settings_hash"
 PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id", "case", "case_id", "pid", "id")
 Z95 = 1.959964
 
@@ -94,7 +94,7 @@ def place_in_cohort(values: dict[str, float | None], path: Path, *, patient: str
         if keep.all():
             raise InputError(f"{path}: no patient '{patient.strip()}' in column {column}; leave the field empty when "
                              "this patient isn't in the table")
-    warnings += _settings_warnings(table, low, settings_hash, path)
+    warnings += _settings_warnings(table, settings_hash, path)
     places, missing = {}, []
     for key, value in values.items():
         if key not in table.values or table.kinds[key] != "number":
@@ -114,23 +114,16 @@ def place_in_cohort(values: dict[str, float | None], path: Path, *, patient: str
                         tuple(warnings))
 
 
-def table_settings(table: Any) -> str:
-    """The one `settings_hash` of a table's rows; "" where it has none or several."""
-    column = next((name for name in table.names if name.lower() == SETTINGS_COLUMN), None)
-    said = set() if column is None else {str(cell) for cell in table.text[column] if cell is not None}
-    return said.pop() if len(said) == 1 else ""
-
-
-def _settings_warnings(table, low: dict[str, str], settings_hash: str, path: Path) -> list[str]:
-    column = low.get(SETTINGS_COLUMN)
+def _settings_warnings(table, settings_hash: str, path: Path) -> list[str]:
     if not settings_hash:
         return []
-    if column is None:
+    said = settings_said(table)
+    if not said:
         return [f"the table does not say with which settings its features were made (no column {SETTINGS_COLUMN}): "
                 "percentiles hold only for the same settings and kind of scan"]
-    foreign = {str(cell) for cell in table.text[column]} - {settings_hash}
+    foreign = sorted(said - {settings_hash})
     if foreign:
-        raise InputError(f"{path}: its features were made with other settings ({sorted(foreign)[0]}, here "
+        raise InputError(f"{path}: its features were made with other settings ({foreign[0]}, here "
                          f"{settings_hash}); extract with the same settings to compare")
     return []
 

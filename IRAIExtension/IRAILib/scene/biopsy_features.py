@@ -37,6 +37,26 @@ def settings_for(preset: str, path: Path | None = None) -> Settings:
     return named_preset(preset)
 
 
+def unit_doubts(unit: str, modality: str, coded: Any, name: str) -> list[str]:
+    """What speaks against the intensity unit that the settings take for granted.
+
+    Args: modality: as DICOM writes it, "" where it isn't known. coded: the voxels' unit (vtkCodedEntry) or None.
+    Raises InputError where the scan is of another kind: every value would carry a wrong unit.
+    """
+    wanted = {"HU": "CT", "SUV": "PT"}.get(unit)
+    if wanted is None:
+        return []
+    if modality and modality != wanted:
+        raise InputError(f"{name}: the scan is {modality}, the settings take {unit} for granted; choose the settings "
+                         f"for {modality}")
+    if not modality:
+        return [f"the scan does not say what it is: its values are taken for {unit}"]
+    said = "" if coded is None else f"{coded.GetCodeValue()} {coded.GetCodeMeaning()}"
+    if unit == "SUV" and "suv" not in said.lower() and "standardized uptake" not in said.lower():
+        return ["the scan does not say that its values are SUV: they are taken for SUV"]
+    return []
+
+
 def extract_case(case: BiopsyCase, settings: Settings | None = None, *, previous: Any = None, progress=None,
                  cancelled=None, run=None) -> Any:
     """Features of the lesion (or the case's region), in a worker process.
@@ -48,14 +68,18 @@ def extract_case(case: BiopsyCase, settings: Settings | None = None, *, previous
     """
     if run is None:
         from ..jobs import run_job as run
+    settings = settings or Settings()
     sources = case.sources(of_region=True)
     volume = volume_from_node(case.volume)
+    doubts = unit_doubts(settings.intensity_unit, str(volume.metadata.get("modality") or ""),
+                         case.volume.GetVoxelValueUnits(), volume.name)
     mask = mask_from_segment(case.measured, volume)
     found = run("IRAILib.biopsy.radiomics:extract",
                 {"image": volume, "mask": Mask(mask.array, volume.grid, case.measured.name),
-                 "settings": settings or Settings()}, progress=progress, cancelled=cancelled)
+                 "settings": settings}, progress=progress, cancelled=cancelled)
     require_unchanged(sources)
     document = {"step": "features", **found.to_dict(), "synthetic": case.synthetic}
+    document["warnings"] = [*document["warnings"], *doubts]
     with SceneChange(parts_of(previous)) as change:
         table = change.add("vtkMRMLTableNode", "Features", f"{ROLE}.table")
         rows_to_table(table, HEADER, feature_rows(document))

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..biopsy.outcome.facts import direction, words_of
+from ..biopsy.outcome.feature_settings import FEATURES_FILE
 from ..biopsy.outcome.model_file import load_model, read_document
 from ..biopsy.outcome.predict import PredictedRow, predict
 from ..biopsy.outcome.table import Table
@@ -17,13 +20,15 @@ from ..geometry import InputError
 from .biopsy_case import BiopsyCase, keep_record
 from .biopsy_features import require_features
 from .biopsy_sources import source_of
-from .biopsy_train import FEATURES_FILE
 from .changes import SceneChange, parts_of
+from .nodes import mask_from_segment, volume_from_node
 from .write import rows_to_table
 
 ROLE = "biopsy.prediction"
 HEADER = ["Quantity", "Value", "Note"]
 MOST_REFUSALS = 4
+BACKBONE_FOLDER = "backbone"
+"""In a model's folder: the public network that its deep columns need, where they need one."""
 MOST_BYTES = 10_000
 WEIGHTLESS = "carries no weight"
 """Of an input that the model was trained with and does not use: it isn't asked for, so its absence is no warning."""
@@ -57,11 +62,17 @@ class OpenModel:
         """Whether any of its inputs is an image feature."""
         return bool(self.features)
 
+    @property
+    def sees_images(self) -> bool:
+        """Whether a network looks at the scan itself."""
+        return self.model.pipeline.deep is not None
+
 
 def open_model(folder: Path) -> OpenModel:
     """Read a model's folder; nothing in it is executed. Raises InputError for one that is missing or was changed."""
     document = read_document(folder)
-    model = load_model(folder)
+    backbone = Path(folder) / BACKBONE_FOLDER
+    model = load_model(folder, backbone if backbone.is_dir() else None)
     needed = [column for column in model.columns if column["needed"]]
     features = tuple(column["name"] for column in needed if is_feature(column["name"]))
     asked = tuple(Asked(column["name"], column["name"] + (f" ({column['unit']})" if column["unit"] and column["unit"]
@@ -70,7 +81,8 @@ def open_model(folder: Path) -> OpenModel:
                   for column in needed if column["name"] not in features)
     summary = model.summary
     text = "\n".join([f"Predicts '{model.target}' ({model.kind}) from {len(needed)} inputs, {len(features)} of them "
-                      "image features.",
+                      "image features" + (", and from the scan round the lesion, which a network reads."
+                                          if model.pipeline.deep is not None else "."),
                       f"Trained on {summary.get('n_patients', '?')} patients. {_performance(summary)}",
                       f"Intended use: {model.intended_use or 'not said'}. Licence: {model.licence or 'not said'}."])
     return OpenModel(Path(folder), model, str(document["sha256"]), asked, features, text,
@@ -119,7 +131,11 @@ def predict_case(case: BiopsyCase, features: Any, opened: OpenModel, typed: Mapp
     row = {column["name"]: [known[column["name"]]] for column in opened.model.columns if column["name"] in known}
     row |= {one.name: [str(typed.get(one.name) or "").strip() or None] for one in opened.asked}
     absent = [name for name in opened.features if name not in known]
-    found = predict(opened.model, Table.from_columns(row or {"none": [None]}, "this patient"))
+    crops = None
+    if opened.sees_images:
+        crops = _crop(case, opened.model.pipeline.deep.options.crop)
+        sources += case.sources()
+    found = predict(opened.model, Table.from_columns(row or {"none": [None]}, "this patient"), crops=crops)
     document = _document(opened, found, found.rows[0], absent)
     document["typed"] = {one.name: row[one.name][0] for one in opened.asked}
     with SceneChange(parts_of(previous)) as change:
@@ -127,6 +143,21 @@ def predict_case(case: BiopsyCase, features: Any, opened: OpenModel, typed: Mapp
         table = rows_to_table(change.add("vtkMRMLTableNode", "Prediction", f"{ROLE}.table"), HEADER,
                               rows or [["refused", document["refused"], ""]])
         return keep_record(change, "Prediction record", ROLE, document, sources, {"table": table}, case.folder)
+
+
+def _crop(case: BiopsyCase, options: Any) -> tuple[Any, list[str | None]]:
+    """The lesion as a network sees it, or why it can't, as predict takes them."""
+    from ..biopsy.deep import read_crop
+    from ..biopsy.deep.source import TOO_MUCH_CUT
+
+    crops = np.empty(1, object)
+    volume = volume_from_node(case.volume)
+    crop = read_crop(volume, mask_from_segment(case.lesion, volume), options)
+    if crop.cut > TOO_MUCH_CUT:
+        return crops, [f"{crop.cut:.0%} of the lesion lies outside the cube of {options.side_mm:g} mm that the network "
+                       "was trained on"]
+    crops[0] = crop
+    return crops, [None]
 
 
 def _document(opened: OpenModel, found: Any, row: PredictedRow, absent: list[str]) -> dict[str, Any]:

@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..biopsy.outcome import Plan
-from ..biopsy.outcome.table import read_table
+from ..biopsy.outcome.feature_settings import FEATURES_FILE
 from ..geometry import InputError
 from ..images.atomic import replacing
-from ..report.margin_files import write_json
 from .biopsy_case import STUDY_FOLDER, keep_record
-from .biopsy_cohort import file_hash, table_settings
+from .biopsy_cohort import file_hash
 from .changes import SceneChange, parts_of
 from .write import rows_to_table
 
 ROLE = "biopsy.training"
-FEATURES_FILE = "features.json"
-"""With which radiomics settings the table's features were made, where the table says so."""
 MODEL_FILES = {FEATURES_FILE, "model.json", "weights.npz", "report.html", "metrics.json", "card.md", "sheets.json",
                "sheets.csv"}
 HEADER = ["Held out", "Model", "Baseline", "Difference"]
@@ -47,8 +44,6 @@ def train_model(table: Path, plan: Mapping[str, Any], folder: Path, *, previous:
         found = run("IRAILib.report.outcome_folder:train_and_write",
                     {"table": str(table), "plan": dict(plan), "folder": str(temporary),
                      "command": "Virtual Biopsy, step 5"}, progress=progress, cancelled=cancelled)
-        settings = table_settings(read_table(table))
-        write_json({"settings_hash": settings}, temporary / FEATURES_FILE)
     document = {"step": "training", "target": found["target"], "verdict": found["verdict"],
                 "better": found["verdict_level"] == "better", "verdict_level": found["verdict_level"],
                 "rows": metric_rows(found["metrics"]), "leaks": found["leaks"],

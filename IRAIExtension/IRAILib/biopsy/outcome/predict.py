@@ -79,8 +79,12 @@ class Predictions:
 
 
 def predict(model: FittedModel, table: Table, *, patient: str | None = None, gate: bool = True,
-            progress: Callable[[float, str], None] | None = None) -> Predictions:
+            crops: tuple[Any, list[str | None]] | None = None, progress: Callable[[float, str], None] | None = None
+            ) -> Predictions:
     """Every row of the table. patient: the column of names (default: the model's, else the row's number).
+
+    crops: for a model with deep columns whose images are in memory: (n,) biopsy.deep.Crop or None, and why there is
+    none for each row; None: read from the files that the table names.
 
     A row is refused when an input that the model weighs is not in the table, is in another unit, holds a word instead
     of a number or a level never seen, when more than half of its inputs are missing, when its site is unknown to a
@@ -89,7 +93,7 @@ def predict(model: FittedModel, table: Table, *, patient: str | None = None, gat
     warnings: list[str] = []
     refusals: list[list[str]] = [[] for _ in range(len(table))]
     rows = _inputs(model, table, refusals, warnings)
-    rows = _with_crops(model, table, rows, refusals)
+    rows = _with_crops(model, table, rows, refusals, crops)
     _missing(model, rows, refusals)
     _sites(model, table, rows, refusals)
     likeness = _likeness(model, rows)
@@ -116,14 +120,14 @@ def predict(model: FittedModel, table: Table, *, patient: str | None = None, gat
                        "patients of one table; no other hospital", warnings)
 
 
-def _with_crops(model: FittedModel, table: Table, rows: Rows, refusals: list[list[str]]) -> Rows:
+def _with_crops(model: FittedModel, table: Table, rows: Rows, refusals: list[list[str]], given: Any = None) -> Rows:
     """The rows with their lesions, for a model with deep columns; a row whose image can't be read is refused."""
     deep = model.pipeline.deep
     if deep is None:
         return rows
     from ..deep.source import read_crops
 
-    crops, reasons = read_crops(table, model.images, deep.options.crop)
+    crops, reasons = given if given is not None else read_crops(table, model.images, deep.options.crop)
     for said, reason in zip(refusals, reasons, strict=True):
         if reason is not None:
             said.append(f"image: {reason}")
