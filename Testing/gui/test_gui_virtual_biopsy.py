@@ -366,3 +366,39 @@ def test_leaving_coming_back_and_clean_up(sample) -> None:
     parameters.shellOuterMm = 3.0
     assert parameters_of(sample) is None
     assert sample.ui.shellOuterSpinBox.value != 3.0
+
+
+def test_a_missing_package_is_one_line_with_a_button_that_installs_it(sample, monkeypatch) -> None:
+    import slicer
+    from IRAILib.geometry import MissingPackageError
+
+    ui, asked = sample.ui, []
+    assert ui.installButton.isHidden()
+
+    def missing(*_args, **_kwargs):
+        raise MissingPackageError("PyWavelets is not installed; pip install PyWavelets")
+
+    monkeypatch.setattr(sample.widget.panel.logic, "extract", missing)
+    ui.extractButton.click()
+    assert ui.featuresNeedsLabel.text.startswith("PyWavelets is not installed")
+    assert not ui.installButton.isHidden()
+    monkeypatch.setattr(slicer.util, "pip_install", asked.extend, raising=False)
+    ui.installButton.click()
+    assert ui.installButton.isHidden()
+    assert not ui.featuresNeedsLabel.text
+    names = {line.split(">")[0].strip() for line in asked}
+    assert {"scikit-image", "PyWavelets", "scikit-learn"} <= names
+    assert not names & {"numpy", "vtk", "SimpleITK", "scipy", "torch", "pandas", "lifelines"}
+
+
+def test_the_clinical_baseline_can_be_named(sample, monkeypatch) -> None:
+    from IRAILib.scene import biopsy_train
+
+    ui, asked = sample.ui, {}
+    monkeypatch.setattr(biopsy_train, "train_model", lambda _table, plan, _folder, **_kwargs: asked.update(plan))
+    ui.baselineLineEdit.setText("age_years, albumin_g_per_l")
+    ui.trainButton.click()
+    assert asked["baseline"] == ["age_years", "albumin_g_per_l"]
+    ui.baselineLineEdit.setText("")
+    ui.trainButton.click()
+    assert asked["baseline"] == []

@@ -49,7 +49,8 @@ class ModelActions:
             raise InputError("choose a table and a folder to write to first")
         plan = {"target": parameters.target, "time": parameters.time or None, "patient": parameters.patient or None,
                 "site": parameters.site or None, "event": parameters.event.strip() or None,
-                "exclude": namesOf(parameters.exclude), **EFFORT.get(parameters.effort, {})}
+                "exclude": namesOf(parameters.exclude), "baseline": namesOf(parameters.baseline),
+                **EFFORT.get(parameters.effort, {})}
         parameters.training = train_model(table, plan, folder, previous=parameters.training, progress=progress,
                                           cancelled=cancelled)
         return parameters.training

@@ -24,6 +24,8 @@ class Panel:
         self._refreshing = False
         self._revealed = {}
         self.say(ui.noticeLabel, notice)
+        ui.installButton.hide()
+        ui.installButton.connect("clicked(bool)", lambda *_args: self.onInstall())
         self.lesion, self.features, self.scores = LesionPart(self), FeaturesPart(self), ScoresPart(self)
         self.model, self.train, self.report = ModelPart(self), TrainPart(self), ReportPart(self)
         self.refresh()
@@ -74,15 +76,29 @@ class Panel:
     def attempt(self, failure, part=None, waitCursor=False):
         """What goes wrong in a button: a refusal, a cancel or bad input is said in the panel, the rest in Slicer's
         error box."""
-        from IRAILib.geometry import CancelledError, InputError, RefusedError
+        from IRAILib.geometry import CancelledError, InputError, MissingPackageError, RefusedError
 
         with slicer.util.tryWithErrorDisplay(failure, waitCursor=waitCursor):
             try:
                 yield
             except CancelledError:
                 self._note(part, _("Cancelled. The scene is as it was."))
+            except MissingPackageError as problem:
+                self._note(part, str(problem) + " " + _("Or press 'Install what is missing' above."))
+                self.ui.installButton.show()
             except (RefusedError, InputError) as problem:
                 self._note(part, str(problem))
+
+    def onInstall(self):
+        """Get the packages; the step that missed one is pressed again by the user."""
+        from .Packages import installPackages
+
+        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
+            installPackages()
+            self.ui.installButton.hide()
+            for part in self.parts:
+                part.problem = ""
+        self.refresh()
 
     @staticmethod
     def _note(part, text):

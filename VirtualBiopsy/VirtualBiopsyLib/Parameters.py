@@ -52,6 +52,7 @@ class VirtualBiopsyParameters:
     patient: str
     site: str
     exclude: str
+    baseline: str
     effort: Annotated[str, Choice([QUICK, USUAL, THOROUGH])] = USUAL
     trainFolder: pathlib.Path
     reportFolder: pathlib.Path
