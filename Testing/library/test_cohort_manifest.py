@@ -98,3 +98,10 @@ def test_no_column_is_lost(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "m.csv", [ROW | {"lesion": "L2", "subject_id": "S", "id": ""}])
     (case,) = read_manifest(path, "radiomics")
     assert case.columns == {"age": "51", "lesion": "L2", "subject_id": "S"}
+
+
+def test_an_empty_label_is_no_column_of_the_result(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "m.csv", [ROW | {"mask_label": "2"}, ROW | {"case": "b", "mask_label": ""}])
+    first, second = read_manifest(path, "radiomics")
+    assert (first.selectors, second.selectors) == ({"mask_label": "2"}, {})
+    assert first.columns == second.columns == {"age": "51"}

@@ -141,10 +141,10 @@ def _case(path: Path, line: int, row: dict[str, str], task: str) -> Case:
         raise InputError(f"{path}, line {line}: has neither a case nor a patient; name the row in a column 'case'")
     if task == "outcome-features" and not patient:
         raise InputError(f"{path}, line {line}: has no patient; outcome models split by patient: every row needs one")
-    selectors = {f"{role}_{kind}": taken[f"{role}_{kind}"] for role in files for kind in SELECTORS
-                 if f"{role}_{kind}" in taken}
+    known = [f"{role}_{kind}" for role in (*needed, *optional) for kind in SELECTORS]
+    selectors = {name: taken[name] for name in known if name in taken and name.rpartition("_")[0] in files}
     empty = {column for column in (*CASE_COLUMNS, *PATIENT_COLUMNS) if column not in taken}
-    used = {*needed, *optional, *selectors, of_case, of_patient, *empty}
+    used = {*needed, *optional, *known, of_case, of_patient, *empty}
     return Case(name, patient or name, line, files, selectors,
                 {column: value for column, value in row.items() if column not in used})
 
