@@ -10,9 +10,9 @@ import outcome_cases as cases
 import pytest
 from IRAILib.biopsy.outcome import Plan, Table, read_table
 from IRAILib.biopsy.outcome.leaks import duplicates
-from IRAILib.biopsy.outcome.outcome import read_outcome
+from IRAILib.biopsy.outcome.outcome import Outcome, read_outcome
 from IRAILib.biopsy.outcome.roles import assign_roles, group_of, known_only_later
-from IRAILib.biopsy.outcome.sample_size import max_r2_binary, max_r2_survival, riley
+from IRAILib.biopsy.outcome.sample_size import max_r2_binary, max_r2_survival, riley, sample_size
 from IRAILib.biopsy.outcome.study import prepare
 from IRAILib.geometry import InputError, RefusedError
 
@@ -243,6 +243,13 @@ def test_a_cohorts_own_words_say_what_is_imaging(tmp_path: Path) -> None:
     (tmp_path / "clinical.csv").write_text("patient,sex\np1,m\np2,f\n")
     both = read_table(tmp_path)
     assert (both.origin["sex"], both.origin["age"], both.origin["stat_mean"]) == ("clinical", "clinical", "features")
+
+
+def test_rows_of_one_patient_are_no_further_patients() -> None:
+    outcome = Outcome("binary", ("no", "yes"), np.tile([0, 0, 0, 1], 100))
+    assert (sample_size(outcome, 400, 2).n_events, sample_size(outcome, 40, 2).n_events) == (100, 10)
+    assert sample_size(outcome, 400, 2).enough
+    assert not sample_size(outcome, 40, 2).enough
 
 
 def test_a_site_that_is_the_outcome_is_named_and_one_that_is_not_is_left_alone() -> None:

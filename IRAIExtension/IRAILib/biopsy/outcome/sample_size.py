@@ -63,7 +63,11 @@ def max_r2_survival(events_per_patient: float) -> float:
 
 
 def sample_size(outcome: Outcome, n_patients: int, parameters: int) -> SampleSize:
-    """For two classes and time to event; several classes: for the rarest against the rest."""
+    """For two classes and time to event; several classes: for the rarest against the rest.
+
+    Where patients have several rows their events are counted as if each patient were one row (share x patients): the
+    rows of a patient are no further patients.
+    """
     n, events = len(outcome), outcome.n_events
     share = min(max(events / max(n, 1), 1e-6), 1 - 1e-6)
     r2_max = max_r2_binary(share) if outcome.time is None else max_r2_survival(share)
@@ -71,6 +75,8 @@ def sample_size(outcome: Outcome, n_patients: int, parameters: int) -> SampleSiz
     precise = math.ceil((1.96 / MARGIN) ** 2 * share * (1 - share))
     criteria = (*riley(max(parameters, 1), r2, r2_max), precise)
     needed = max(criteria)
+    if n_patients < n:
+        events = round(share * n_patients)
     return SampleSize(parameters, n_patients, events, needed, math.ceil(needed * share), criteria, r2)
 
 
