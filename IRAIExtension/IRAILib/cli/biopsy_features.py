@@ -188,7 +188,7 @@ def _measure(image, mask, label: str | None, settings, shell: dict | None, argum
 
     beside = more.keywords(image, arguments, lambda later, its: its if shell is None
                            else _shell(later, its, settings, shell))
-    found = run_job("IRAILib.biopsy.radiomics.extended:extended",
+    found = run_job("IRAILib.biopsy.radiomics.extended:lesion_features",
                     {"image": image, "mask": mask, "settings": settings, **beside},
                     progress=terminal_progress(Path(mask.name).name), timeout_s=arguments.timeout)
     row = {"label": label or "", "set": found, "shell": shell}

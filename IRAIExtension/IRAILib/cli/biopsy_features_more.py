@@ -81,7 +81,7 @@ def check_limit(arguments: argparse.Namespace) -> None:
 
 
 def keywords(image, arguments: argparse.Namespace, prepare: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    """Arguments of `extended` from the options; `prepare(image, mask)` makes of a mask what is measured of it."""
+    """Arguments of `lesion_features` from the options; `prepare(image, mask)` makes of a mask what is measured of it."""
     out: dict[str, Any] = {}
     if arguments.ablation is not None:
         out.update(zone=read_mask_in_place(arguments.ablation, arguments.ablation_label, image, "--ablation-label"),
@@ -162,7 +162,7 @@ def dropped(found, known: Known):
     """The feature set without what is unstable, and a warning that counts it. Raises InputError for none left."""
     kept = {key: one for key, one in found.features.items() if key not in known.drop}
     if not kept:
-        raise InputError("no feature is stable enough; raise the number of masks, or lower --limit")
+        raise InputError("no feature is stable enough; measure more masks, or choose another --limit")
     unknown = sum(key not in known.table for key in kept)
     lines = [f"{len(found.features) - len(kept)} of {len(found.features)} features left out as unstable"]
     lines += [f"the stability of {unknown} features isn't known; they are kept"] if unknown else []

@@ -17,10 +17,10 @@ from .settings import Settings
 Progress = Callable[[float, str], None]
 
 
-def extended(image: Volume, mask: Mask, settings: Settings | None = None, *, zone: Mask | None = None,
-             rim_mm: float = 5.0, habitats_wanted: int | str | None = None,
-             second: tuple[Volume, Mask] | None = None, days: float | None = None, progress: Progress | None = None,
-             cancelled: Callable[[], bool] | None = None) -> FeatureSet:
+def lesion_features(image: Volume, mask: Mask, settings: Settings | None = None, *, zone: Mask | None = None,
+                    rim_mm: float = 5.0, habitats_wanted: int | str | None = None,
+                    second: tuple[Volume, Mask] | None = None, days: float | None = None,
+                    progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> FeatureSet:
     """`extract`, and more features in the same set.
 
     Args:
