@@ -71,6 +71,16 @@ def test_a_period_whose_events_changed_is_named(runs: dict[str, Run]) -> None:
     assert any("2024 Q2" in said and "2023 Q1" not in said for said in found.alarms)
 
 
+@pytest.mark.parametrize(("written", "period"), [
+    ("2024-11-03", "2024 Q4"), ("2024/2/28 10:00", "2024 Q1"), ("03.04.2024", "2024 Q2"), ("03/04/2024", "2024"),
+    ("spring 2024", "spring 2024")])
+def test_a_date_becomes_a_quarter_where_its_month_is_sure(runs: dict[str, Run], written: str, period: str) -> None:
+    columns = cases.class_columns(30, 6)
+    found = watch(replace(runs["class"].final, similarity=None), cases.table({**columns, "seen": [written] * 30}),
+                  period="seen")
+    assert [one.period for one in found.calibration["yes"].periods] == [period]
+
+
 def test_hazards_count_censored_patients_for_as_long_as_they_were_seen() -> None:
     random = np.random.default_rng(3)
     rate = 0.05 * np.exp(random.normal(size=4000))

@@ -226,5 +226,8 @@ def _quarter(word: str) -> str:
     day = re.match(r"(\d{4})[-/.](\d{1,2})[-/.]\d{1,2}", word)
     if day and 1 <= int(day.group(2)) <= 12:
         return f"{day.group(1)} Q{(int(day.group(2)) + 2) // 3}"
+    german = re.match(r"\d{1,2}\.(\d{1,2})\.(\d{4})", word)
+    if german and 1 <= int(german.group(1)) <= 12:
+        return f"{german.group(2)} Q{(int(german.group(1)) + 2) // 3}"
     year = re.match(r"\d{1,2}[-/.]\d{1,2}[-/.](\d{4})", word)
     return year.group(1) if year else word
