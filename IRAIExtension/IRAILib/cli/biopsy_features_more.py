@@ -81,7 +81,7 @@ def check_limit(arguments: argparse.Namespace) -> None:
 
 
 def keywords(image, arguments: argparse.Namespace, prepare: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    """Arguments of `lesion_features` from the options; `prepare(image, mask)` makes of a mask what is measured of it."""
+    """Arguments of `lesion_features` from the options; `prepare(image, mask)` makes of a mask what is measured."""
     out: dict[str, Any] = {}
     if arguments.ablation is not None:
         out.update(zone=read_mask_in_place(arguments.ablation, arguments.ablation_label, image, "--ablation-label"),
