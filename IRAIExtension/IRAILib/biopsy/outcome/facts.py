@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...geometry import InputError
-from .leaks import SITE_TELLS
+from .leaks import limits_of_leaks
 from .record import Column, HeldOut, Run
 
 WORDS = {
@@ -347,22 +347,6 @@ def subgroup_columns(run: Run) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _missing_that_tells(run: Run) -> list[str]:
-    """Columns whose gaps go with the outcome, and whether the final model weighs the gap itself."""
-    names = [leak.column for leak in run.leaks if leak.kind == "missing values go with the target"
-             and leak.action in ("warned", "kept")]
-    if not names:
-        return []
-    weighed = {str(one["name"]) for one in run.summary.get("coefficients") or []}
-    inside = [name for name in names if f"{name} missing" in weighed]
-    text = (f"Whether a value of {', '.join(names)} is missing goes with the outcome: perhaps it was measured because "
-            "of the outcome, which no patient before treatment can offer.")
-    if inside:
-        text += (f" The final model weighs that gap itself ({', '.join(inside)}): leave it out with --exclude and "
-                 "compare.")
-    return [text]
-
-
 def limits(run: Run) -> list[str]:
     """What the run itself shows to be weak, in sentences."""
     said = ["Tested only inside the table it was trained on: how it does at another hospital, on other scanners or in "
@@ -371,13 +355,7 @@ def limits(run: Run) -> list[str]:
     if isinstance(sample, dict) and sample.get("enough") is False:
         said.append("Fewer patients or events than the sample-size rule asks for: coefficients and intervals are "
                     "unstable and a good figure may be luck.")
-    said += _missing_that_tells(run)
-    sites = [leak for leak in run.leaks if leak.kind == SITE_TELLS]
-    if sites:
-        said.append(f"The site goes with the outcome ({sites[0].evidence}): the model may know the hospital or scanner "
-                    "instead of the patient" + (", and ComBat takes out what differs between sites, the outcome's part "
-                                                "of it too" if run.plan.harmonise == "combat" else "")
-                    + ". Only holding out whole sites (--by-site), each with both outcomes, would show it.")
+    said += limits_of_leaks(run.leaks, run.summary.get("coefficients") or [], run.plan.harmonise == "combat")
     kept = [leak.column for leak in run.leaks if leak.action == "kept"]
     if kept:
         said.append(f"Columns that look like leaks were kept on request ({', '.join(kept)}): the figures may be far "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ SHUFFLED_COUNT = 1.5
 """All-different whole numbers that fill over two thirds of their range: 20 drawn from 30 do so 2 times in 10,000."""
 MISSING_P = 0.001
 SITE_TELLS = "the site goes with the target"
+GAPS_TELL = "missing values go with the target"
 MANY_ROWS = 1500
 RUNS_Z = -4.0
 
@@ -182,7 +184,7 @@ def _missingness(table: Table, name: str, outcome: Outcome, n_columns: int) -> L
     if p * n_columns >= MISSING_P:
         return None
     alone = size > 0.9
-    return Leak(name, "missing values go with the target", f"p = {p:.1e}" + (f", phi {size:.2f}" if size else ""), p,
+    return Leak(name, GAPS_TELL, f"p = {p:.1e}" + (f", phi {size:.2f}" if size else ""), p,
                 "" if alone else "warned")
 
 
@@ -249,6 +251,28 @@ def _site_leak(sites: np.ndarray, outcome: Outcome, plan: Plan) -> list[Leak]:
     said = f"Cramer's V {size:.2f}, p = {p:.1e}"
     said += f"; {pure} of {len(counts)} sites have one class only" if pure else ""
     return [Leak(plan.site or "", SITE_TELLS, said, size, "warned")]
+
+
+def limits_of_leaks(leaks: Sequence[Leak], coefficients: Sequence[Mapping[str, Any]], combat: bool) -> list[str]:
+    """What leaks that were only warned of mean for the figures, in sentences. coefficients: of the final model."""
+    said = []
+    gaps = [leak.column for leak in leaks if leak.kind == GAPS_TELL and leak.action in ("warned", "kept")]
+    if gaps:
+        weighed = {str(one["name"]) for one in coefficients}
+        inside = [name for name in gaps if f"{name} missing" in weighed]
+        text = (f"Whether a value of {', '.join(gaps)} is missing goes with the outcome: perhaps it was measured "
+                "because of the outcome, which no patient before treatment can offer.")
+        if inside:
+            text += (f" The final model weighs that gap itself ({', '.join(inside)}): leave it out with --exclude and "
+                     "compare.")
+        said.append(text)
+    for leak in leaks:
+        if leak.kind == SITE_TELLS:
+            said.append(f"The site goes with the outcome ({leak.evidence}): the model may know the hospital or scanner "
+                        "instead of the patient" + (", and ComBat takes out what differs between sites, the outcome's "
+                                                    "part of it too" if combat else "")
+                        + ". Only holding out whole sites (--by-site), each with both outcomes, would show it.")
+    return said
 
 
 def duplicates(table: Table, names: Sequence[str], patients: np.ndarray) -> list[tuple[int, int, bool]]:
