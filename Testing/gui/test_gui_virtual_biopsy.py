@@ -402,3 +402,22 @@ def test_the_clinical_baseline_can_be_named(sample, monkeypatch) -> None:
     ui.baselineLineEdit.setText("")
     ui.trainButton.click()
     assert asked["baseline"] == []
+
+
+def test_another_lesion_puts_the_numbers_shown_out_of_date(sample) -> None:
+    import numpy as np
+    from IRAILib.geometry import Mask
+    from IRAILib.scene.nodes import SegmentRef, mask_from_segment
+    from IRAILib.scene.write import mask_to_segment
+
+    ui, parameters = sample.ui, parameters_of(sample)
+    ref = SegmentRef(parameters.lesionSegmentation, parameters.lesionSegmentID)
+    mask = mask_from_segment(ref)
+    second = mask_to_segment(ref.node, Mask(np.roll(mask.array, 5, axis=2), mask.grid, "Second"), "Second")
+    assert not ui.lesionNeedsLabel.text
+    ui.lesionSelector.setCurrentSegmentID(second)
+    sample.process()
+    assert "made of another lesion" in ui.lesionNeedsLabel.text
+    ui.lesionSelector.setCurrentSegmentID(ref.segment_id)
+    sample.process()
+    assert not ui.lesionNeedsLabel.text

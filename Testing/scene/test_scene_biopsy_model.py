@@ -322,3 +322,45 @@ def test_every_line_with_a_number_on_the_page_links_to_its_record(case, trained,
     assert marks
     assert all(mark.startswith('<a href="irai://node/') for mark in marks)
     assert re.search(r"\d+ of \d+ features are unstable[^<]*<a href=", page) or "are unstable" not in page
+
+
+def test_numbers_of_one_lesion_never_pass_for_another_s(case, trained, tmp_path) -> None:
+    """Two lesions in a scene: what was measured of the first is marked on the second's page, not predicted with."""
+    from dataclasses import replace
+
+    from IRAILib.geometry import Mask
+    from IRAILib.scene.biopsy_board import collect_board
+    from IRAILib.scene.biopsy_case import other_case
+    from IRAILib.scene.biopsy_lesion import measure_case
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+    from IRAILib.scene.nodes import SegmentRef
+    from IRAILib.scene.write import mask_to_segment
+
+    features, size, opened = lesion_features(case), measure_case(case), open_model(trained[1])
+    prediction = predict_case(case, features, opened, {"albumin_g_per_l": "40"})
+    records = {"size": size, "features": features, "prediction": prediction}
+    assert [other_case(record, case) for record in records.values()] == ["", "", ""]
+    grid = truth_grid(case)
+    second = SegmentRef(case.lesion.node, mask_to_segment(case.lesion.node, Mask(
+        ellipsoid(grid, (4.0, 4.0, 6.0)), grid), "Second"))
+    other = replace(case, lesion=second)
+    board = collect_board(other, records)
+    assert all(figure.stale for figure in (*board.lesion, *board.prediction.figures))
+    assert all(line.value.stale for line in board.features)
+    assert sum("another lesion" in source.stale for source in board.sources) == 3
+    with pytest.raises(InputError, match="another lesion"):
+        predict_case(other, features, opened, {"albumin_g_per_l": "40"})
+    mine = collect_board(case, records)
+    assert not any(source.stale for source in mine.sources)
+
+
+def test_features_of_a_part_are_told_beside_a_prediction(case, trained) -> None:
+    from dataclasses import replace
+
+    from IRAILib.scene.ablation_results import read_record
+    from IRAILib.scene.biopsy_model import open_model, predict_case
+
+    part = replace(case, region=case.organ)
+    document = read_record(predict_case(part, lesion_features(part), open_model(trained[1]),
+                                        {"albumin_g_per_l": "40"}))
+    assert any("Liver, a part" in text for text in document["warnings"])

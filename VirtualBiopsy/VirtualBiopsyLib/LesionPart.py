@@ -63,7 +63,7 @@ class LesionPart:
         fillTable(ui.regionsTable, [_("Part"), _("Value")], regions)
         self.owner.say(ui.regionsNeedsLabel, self.regionsProblem)
         self.owner.say(ui.regionsGaveLabel, regionsText(parameters))
-        self.owner.say(ui.lesionNeedsLabel, self.problem or view.needs or staleText(parameters.size))
+        self.owner.say(ui.lesionNeedsLabel, self.problem or view.needs or staleText(parameters.size, parameters))
         self.owner.say(ui.lesionGaveLabel, sizeText(parameters.size))
 
     def onSegmentChosen(self, name):

@@ -30,15 +30,20 @@ def firstMissing(pairs):
     return next((text for present, text in pairs if not present), "")
 
 
-def staleText(record):
-    """Why a result no longer belongs to what is in the scene; empty while it does, or where there is none."""
+def staleText(record, parameters=None):
+    """Why a result no longer belongs to what is in the scene, or to the lesion that is chosen; empty while it does, or
+    where there is none."""
     from IRAILib.geometry import IRAIError
+    from IRAILib.scene.biopsy_case import other_case
     from IRAILib.scene.biopsy_sources import stale_reasons
 
     if record is None:
         return ""
     try:
         reasons = stale_reasons(record)
+        case = None if parameters is None else caseOrNone(parameters)
+        if case is not None and other_case(record, case):
+            reasons.insert(0, other_case(record, case))
     except IRAIError as error:
         return str(error)
     return _("Out of date: {why}. Run this step again.").format(why="; ".join(reasons)) if reasons else ""
@@ -85,7 +90,7 @@ def regionsText(parameters):
 
     lines = []
     for record in (parameters.shell, parameters.habitats):
-        lines += [staleText(record), *(read_record(record).get("warnings") or [])]
+        lines += [staleText(record, parameters), *(read_record(record).get("warnings") or [])]
     return "\n".join(line for line in lines if line)
 
 
@@ -103,7 +108,8 @@ def featuresView(parameters):
         if undefined:
             gave += " " + _("{n} are not defined here; their note says why.").format(n=undefined)
         gave += "".join("\n" + str(text) for text in document.get("warnings") or [])
-    return StepView(not needs, needs or staleText(parameters.features) or otherRegion(parameters, document), gave)
+    stale = staleText(parameters.features, parameters) or otherRegion(parameters, document)
+    return StepView(not needs, needs or stale, gave)
 
 
 def otherRegion(parameters, document):
@@ -124,7 +130,7 @@ def stabilityText(parameters):
     text = _("{n} of {all} features are unstable over {k} perturbations (they vary by more than 10 %).").format(
         n=len(document.get("unstable") or {}), all=len(document.get("features") or []),
         k=document.get("n_perturbations"))
-    return "\n".join(line for line in (text, staleText(parameters.stability)) if line)
+    return "\n".join(line for line in (text, staleText(parameters.stability, parameters)) if line)
 
 
 def cohortText(parameters):
@@ -135,7 +141,8 @@ def cohortText(parameters):
         return ""
     text = _("Compared with {n} other patients: {k} features in common.").format(
         n=document.get("n_patients"), k=len(document.get("places") or {}))
-    return "\n".join([text, *(document.get("warnings") or []), *filter(None, [staleText(parameters.cohort)])])
+    lines = [text, *(document.get("warnings") or []), staleText(parameters.cohort, parameters)]
+    return "\n".join(line for line in lines if line)
 
 
 def featureRows(parameters, find=""):
@@ -220,7 +227,7 @@ def modelView(parameters, model, wrong):
     typed = typedValues(parameters.modelValues)
     retyped = bool(document) and model is not None and any(
         (typed.get(one.name) or None) != (document.get("typed") or {}).get(one.name) for one in model.asked)
-    stale = staleText(parameters.prediction) or (
+    stale = staleText(parameters.prediction, parameters) or (
         _("The prediction shown is another model's: press Predict.") if other else
         _("The values were changed: press Predict.") if retyped else "")
     gave = "\n".join(filter(None, [
@@ -249,9 +256,13 @@ def trainView(parameters, columns, wrong):
         (parameters.patient in columns, _("Choose the patient's column.")),
         (pathOf(parameters.trainFolder), _("Choose a folder to write to."))])
     document = read_record(parameters.training)
-    return StepView(not needs, needs, "\n".join(document.get("warnings") or []))
+    other = document and (document.get("table_file") != str(parameters.trainTable)
+                          or document.get("target") != parameters.target)
+    shown = _("The verdict shown is of '{target}' in {table}.").format(
+        target=document.get("target"), table=document.get("table_file")) if other else ""
+    return StepView(not needs, needs or shown, "\n".join(document.get("warnings") or []))
 
 
 def trainWords(document):
     """The verdict of a training, in one line."""
-    return str(document.get("verdict") or "") if document else ""
+    return str(document.get("verdict") or "").replace("with --baseline", _("in 'Baseline' above")) if document else ""

@@ -136,6 +136,7 @@ STYLE = """
 @page { size: A4; margin: 8mm 9mm; }
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
+@media screen { body { padding: 8mm 0; } }
 body { font-family: "Segoe UI", "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif; line-height: 1.22;
   color: #18202b; background: #fff; width: 190mm; margin: 0 auto; }
 h1 { font-size: 1.75em; margin: 0; } h2 { font-size: 1.2em; margin: .65em 0 .25em; border-bottom: .3mm solid #3b5876;
@@ -259,7 +260,7 @@ class _Page:
 
     def _picture(self, path: Path, caption: str, key: str) -> str:
         data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
-        said = f"{escape(caption)} {self.cite(key)}"
+        said = escape(caption) + self.cite(key)
         return (f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
                 f"<figcaption>{said}</figcaption></figure>")
 

@@ -23,7 +23,7 @@ from .biopsy_board_parts import (
     region_figures,
     stability_unknowns,
 )
-from .biopsy_case import BiopsyCase, now_text
+from .biopsy_case import BiopsyCase, now_text, other_case
 from .biopsy_lesion import size_notes, size_rows
 from .biopsy_pictures import picture_case
 from .biopsy_scores import score_records, score_text
@@ -48,9 +48,9 @@ class _Desk:
                                             found.link, stale)
         return self.sources[key].key
 
-    def record(self, role: str, node) -> tuple[str, bool]:
-        """(key, whether it is stale)."""
-        reasons = stale_reasons(node)
+    def record(self, role: str, node, case: BiopsyCase) -> tuple[str, bool]:
+        """(key, whether it is stale, or another lesion's)."""
+        reasons = [reason for reason in [other_case(node, case)] if reason] + stale_reasons(node)
         return self.cite(role, node, stale="; ".join(reasons)), bool(reasons)
 
 
@@ -69,10 +69,10 @@ def collect_board(case: BiopsyCase, records: Mapping[str, Any]) -> Board:
     if not scores and not any(documents.values()):
         raise InputError("nothing was measured yet; measure the lesion, or work a score out, and write the page then")
     board = Board(case.folder, now_text(), f"IRAI {__version__}", case.synthetic, [])
-    said = {name: desk.record(role, records[name]) for name, role in ROLES.items() if documents[name]}
+    said = {name: desk.record(role, records[name], case) for name, role in ROLES.items() if documents[name]}
     _add_lesion(board, documents, said)
     for record in scores:
-        _add_score(board, read_record(record), *desk.record("score", record))
+        _add_score(board, read_record(record), *desk.record("score", record, case))
     if documents["prediction"]:
         board.prediction = prediction_block(documents["prediction"], *said["prediction"])
     _add_features(board, documents, said)

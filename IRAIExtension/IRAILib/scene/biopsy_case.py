@@ -9,7 +9,7 @@ from typing import Any
 from .. import RESEARCH_NOTICE, __version__
 from ..geometry import InputError
 from .ablation_results import write_record
-from .biopsy_sources import Source, source_of, tie_sources
+from .biopsy_sources import INPUT, Source, source_of, sources_of, tie_sources
 from .changes import SceneChange, link_parts, put_in_folder
 from .nodes import SegmentRef
 
@@ -55,6 +55,29 @@ class BiopsyCase:
         if with_organ and self.organ is not None:
             found.append(source_of("organ", self.organ.node, self.organ.segment_id))
         return found
+
+
+def other_case(record: Any, case: BiopsyCase) -> str:
+    """Why a result is not this case's: it was made of another lesion or scan of the scene; "" where it is this one's.
+
+    No record, one without sources, and one whose nodes are gone (`stale_reasons` says so) give "". Raises InputError
+    for a damaged record.
+    """
+    for source in sources_of(record):
+        node = record.GetNodeReference(INPUT + source.role)
+        if node is None:
+            continue
+        if source.role == "features":
+            reason = other_case(node, case)
+            if reason:
+                return reason
+        elif source.role == "volume" and node is not case.volume:
+            return f"made of another scan ({source.name})"
+        elif source.role in ("lesion", "region"):
+            segment = case.lesion.segment_id if source.role == "lesion" else source.segment_id
+            if node is not case.lesion.node or source.segment_id != segment:
+                return f"made of another lesion ({source.name})"
+    return ""
 
 
 def keep_record(change: SceneChange, name: str, role: str, document: dict[str, Any], sources: list[Source],

@@ -17,9 +17,9 @@ from ..biopsy.outcome.predict import PredictedRow, predict
 from ..biopsy.outcome.table import Table
 from ..biopsy.radiomics import parse_key
 from ..geometry import InputError
-from .biopsy_case import BiopsyCase, keep_record
+from .biopsy_case import BiopsyCase, keep_record, other_case
 from .biopsy_features import require_features
-from .biopsy_sources import source_of
+from .biopsy_sources import source_of, sources_of
 from .changes import SceneChange, parts_of
 from .nodes import mask_from_segment, volume_from_node
 from .write import rows_to_table
@@ -122,6 +122,9 @@ def predict_case(case: BiopsyCase, features: Any, opened: OpenModel, typed: Mapp
     sources = []
     if opened.needs_features:
         document = require_features(features)
+        foreign = other_case(features, case)
+        if foreign:
+            raise InputError(f"the features were {foreign}; extract them again in step 2")
         known = document["features"]
         if opened.settings_hash and document.get("settings_hash") != opened.settings_hash:
             raise InputError("the features were extracted with other settings than the model was trained on "
@@ -137,6 +140,9 @@ def predict_case(case: BiopsyCase, features: Any, opened: OpenModel, typed: Mapp
         sources += case.sources()
     found = predict(opened.model, Table.from_columns(row or {"none": [None]}, "this patient"), crops=crops)
     document = _document(opened, found, found.rows[0], absent)
+    if opened.needs_features and all(source.role != "lesion" for source in sources_of(features)):
+        document["warnings"].append(f"the image features are of {sources_of(features)[-1].name}, a part; the model may "
+                                    "have been trained on whole lesions")
     document["typed"] = {one.name: row[one.name][0] for one in opened.asked}
     with SceneChange(parts_of(previous)) as change:
         rows = [[entry["label"], entry["value"], entry["note"]] for entry in document["figures"]]
