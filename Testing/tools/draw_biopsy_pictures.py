@@ -3,7 +3,7 @@
     python Testing/tools/draw_biopsy_pictures.py [FOLDER]   # needs slicer-core, PySide6-Essentials; takes minutes
 
 FOLDER keeps the sample's table from one run to the next. The board's page is drawn where weasyprint and pypdfium2 are
-installed; without them that one picture is left as it is.
+installed, else in Chromium; without either that one picture is left as it is.
 """
 
 from __future__ import annotations
@@ -133,11 +133,29 @@ def board(host, work: Path) -> None:
         import pypdfium2
         import weasyprint
     except ImportError:
-        print("no weasyprint or pypdfium2: the picture of the page was not drawn")
+        browser_picture(folder / "board.html", work)
         return
     pages = pypdfium2.PdfDocument(weasyprint.HTML(str(folder / "board.html")).write_pdf())
     require(len(pages) == 1, f"the page has {len(pages)} pages")
     save(pages[0].render(scale=PAGE_SCALE).to_pil(), work, "biopsy_board")
+
+
+def browser_picture(page: Path, work: Path) -> None:
+    """The page in Chromium, at the size of A4 in its pixels."""
+    import shutil
+    import subprocess
+
+    from PIL import Image
+
+    browser = shutil.which("chromium")
+    if browser is None:
+        print("no weasyprint with pypdfium2, and no chromium: the picture of the page was not drawn")
+        return
+    shot = work / "page.png"
+    subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                    "--window-size=794,1123", f"--screenshot={shot}", page.as_uri()], check=True, timeout=120,
+                   capture_output=True)
+    save(Image.open(shot), work, "biopsy_board")
 
 
 def panel(host, work: Path, name: str, step: str | None = None) -> None:
