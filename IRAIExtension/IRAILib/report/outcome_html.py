@@ -23,6 +23,7 @@ nav { font-size: .85rem; margin: .4rem 0 0; } nav a { margin-right: .8rem; color
 .plots { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; } .plots figure { max-width: 640px; }
 .plots img { max-width: 100%; } details { margin: .5rem 0; } summary { cursor: pointer; color: #1f5fa8; }
 .scroll { overflow-x: auto; } code { font-size: .85rem; overflow-wrap: anywhere; } td.n, th.n { white-space: nowrap; }
+td.why { text-align: left; font-size: .85rem; color: #555; }
 th.n { text-align: right; }
 """
 
@@ -37,12 +38,15 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p{f" class={chr(34)}{kind}{chr(34)}" if kind else ""}>{escape(text)}</p>' if text else ""
 
 
+LONGEST_NUMBER = 30
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Sequence[int] = (), *,
           red: Sequence[int] = ()) -> str:
     """An HTML table; cells are escaped. numeric: columns set to the right; red: rows in red. Empty rows: nothing."""
     lines = []
     for place, row in enumerate(rows):
-        cells = "".join(f'<td{" class=n" if column in numeric else ""}>{escape(str(cell))}</td>'
+        cells = "".join(f'<td{_number_class(column in numeric, str(cell))}>{escape(str(cell))}</td>'
                         for column, cell in enumerate(row))
         lines.append(f'<tr{" class=red-text" if place in red else ""}>{cells}</tr>')
     if not lines:
@@ -50,6 +54,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Sequence[
     top = "".join(f'<th{" class=n" if column in numeric else ""}>{escape(name)}</th>'
                   for column, name in enumerate(head))
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _number_class(numeric: bool, text: str) -> str:
+    """Numbers stay on one line; a sentence that says why there is none may break."""
+    return "" if not numeric else " class=n" if len(text) <= LONGEST_NUMBER else " class=why"
 
 
 def picture(png: bytes, caption: str) -> str:
