@@ -239,3 +239,18 @@ def test_a_slow_case_is_ended(tmp_path: Path) -> None:
     outcome = run_case("margin", case.to_dict(), SETTINGS, timeout_s=0.05)
     assert outcome["status"] == "failed"
     assert outcome["kind"] == "stopped"
+
+
+def test_the_command_says_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --out beside the manifest; status 1 where a case failed, 2 for a manifest that is none."""
+    from IRAILib.cli.main import main
+
+    manifest = write_margin_cohort(tmp_path, 2)
+    (tmp_path / "tumor1.nii.gz").unlink()
+    assert main(["cohort", "run", str(manifest), "--task", "margin", "--workers", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "1 of 2 cases done, 1 failed" in said
+    assert str(tmp_path / "manifest-margin" / "errors.csv") in said
+    assert [row["case"] for row in read_rows(tmp_path / "manifest-margin" / "margins.csv")] == ["case 0"]
+    assert main(["cohort", "run", str(tmp_path), "--task", "margin"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

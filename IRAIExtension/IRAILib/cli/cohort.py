@@ -33,7 +33,8 @@ def add_parser(commands) -> None:
                             formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
     parser.add_argument("--task", required=True, choices=("radiomics", "margin", "outcome-features"))
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: beside the manifest, "
+                                                                "named as it is, with the task: MANIFEST-TASK)")
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings: those of `irai biopsy features`; for "
                         "margin the groups margin: and registration:")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler (tcp://host:8786); its workers need "
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it. Returns 0, or 1 where a case failed; raises InputError, CancelledError."""
     from ..cohort.run import run_cohort
 
-    summary = run_cohort(arguments.manifest, arguments.task, arguments.out, config=arguments.config,
+    out = arguments.out or arguments.manifest.parent / f"{arguments.manifest.stem}-{arguments.task}"
+    summary = run_cohort(arguments.manifest, arguments.task, out, config=arguments.config,
                          scheduler=arguments.scheduler, workers=arguments.workers, timeout_s=arguments.timeout,
                          fresh=arguments.fresh, tls=_tls(arguments), progress=terminal_progress(arguments.task))
     if arguments.json:
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         parts += [f"{summary.skipped} of them earlier"] if summary.skipped else []
         counts = ((summary.refused, "refused"), (summary.failed, "failed"))
         parts += [f"{count} {word}" for count, word in counts if count]
-        trouble = f"; see {arguments.out / 'errors.csv'}" if summary.refused or summary.failed else ""
+        trouble = f"; see {out / 'errors.csv'}" if summary.refused or summary.failed else ""
         print(f"{', '.join(parts)} in {summary.seconds:.1f} s; {summary.table}.parquet and .csv{trouble}")
     return 1 if summary.failed else 0
 
