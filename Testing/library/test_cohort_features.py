@@ -13,7 +13,7 @@ from IRAILib.cohort.features import score_of
 from IRAILib.cohort.manifest import read_manifest
 from IRAILib.cohort.run import run_cohort
 from IRAILib.cohort.tasks import read_settings, run_case
-from IRAILib.geometry import Grid, InputError, Volume
+from IRAILib.geometry import Grid, InputError, Mask, Volume
 from IRAILib.images import write_mask, write_volume
 
 CONFIG = "discretisation: [fbn, 16]\nfamilies: [statistics, morphology]\nscores: [albi]\nshell_mm: [0, 4]\nrim_mm: 3\n"
@@ -101,7 +101,7 @@ def test_a_mask_of_another_image_is_that_cases_failure(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path)
     far = np.eye(4)
     far[:3, 3] = 500.0
-    write_mask(ball(5.0).__class__(ball(5.0).array, Grid((SIDE,) * 3, far)), tmp_path / "m0.nii.gz")
+    write_mask(Mask(ball(5.0).array, Grid((SIDE,) * 3, far)), tmp_path / "m0.nii.gz")
     case = read_manifest(manifest, "radiomics")[0]
     outcome = run_case("radiomics", case.to_dict(), read_settings("radiomics", None))
     assert outcome["status"] == "failed"
@@ -143,7 +143,7 @@ def test_a_mask_on_another_grid_as_at_the_console(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path)
     coarse = Grid((SIDE // 2,) * 3, np.diag([2.0, 2.0, 2.0, 1.0]))
     array = ball(7.0).array[::2, ::2, ::2]
-    write_mask(ball(7.0).__class__(array, coarse), tmp_path / "m0.nii.gz")
+    write_mask(Mask(array, coarse), tmp_path / "m0.nii.gz")
     write_mask(ball(7.0).crop((8, 8, 8), (20, 20, 20)), tmp_path / "m1.nii.gz")
     first, second, third = read_manifest(manifest, "radiomics")
     settings = read_settings("radiomics", None)

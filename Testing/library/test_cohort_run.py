@@ -24,7 +24,7 @@ SETTINGS = {"margin": {}, "registration": {}}
 
 
 def test_values_errors_and_tables(tmp_path: Path) -> None:
-    """Four good cases, one whose file is missing, one whose masks lie in frames that can't be joined."""
+    """Four good cases, one whose file is missing, one whose file is no image."""
     manifest = write_margin_cohort(tmp_path, 4)
     rows = read_rows(manifest)
     (tmp_path / "text.nii.gz").write_text("no image")

@@ -26,7 +26,3 @@ def settings_said(table: Table) -> set[str]:
     return {str(one) for one in said if one}
 
 
-def table_settings(table: Table) -> str:
-    """The one hash of a table's settings; "" where it has none or several."""
-    said = settings_said(table)
-    return said.pop() if len(said) == 1 else ""
